@@ -1,0 +1,70 @@
+"""What a judge is: backbone, head, attention."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from wsdm_arena.config.base import StrictConfig
+from wsdm_arena.config.prompts import TruncationPolicy
+from wsdm_arena.config.training import TrainingConfig
+
+AttentionName = Literal["auto", "flash_attention", "varlen", "flex", "segments"]
+
+
+class HeadConfig(StrictConfig):
+    """Classifier on the hidden state of a sequence's last token.
+
+    ``mlp`` is Dropout - Linear(h, h/2) - Dropout - GELU - Linear(h/2, classes); ``linear`` is one layer without bias.
+    """
+
+    kind: Literal["mlp", "linear"] = "mlp"
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+
+class JudgeConfig(StrictConfig):
+    """One judge: the same in every stage but for ``stages.<stage>.overrides.<judge>``."""
+
+    backbone: str
+    """Directory of a checkpoint that transformers reads, or a hub name."""
+    revision: str | None = None
+    """Commit of the hub's repository; ignored for a directory."""
+    system_role: bool
+    """Whether the chat template takes a system message; without one the instruction opens the user's message."""
+    head: HeadConfig = HeadConfig()
+    attention: AttentionName = "auto"
+    """Kernel for packed sequences; ``auto`` takes the fastest that this machine and model allow."""
+    sliding_window: bool = True
+    """False reads the whole sequence in every layer of a backbone that has sliding-window layers."""
+    training: dict[str, Any] = {}
+    """What differs from ``training``."""
+
+
+class JudgeOverride(StrictConfig):
+    """The cells of the recipe's table that depend on stage and judge."""
+
+    sliding_window: bool | None = None
+    training: dict[str, Any] = {}
+
+
+class StageConfig(StrictConfig):
+    """One stage: what it trains on is wired in its pipeline, how it trains is here."""
+
+    truncation: TruncationPolicy
+    training: dict[str, Any] = {}
+    """What differs from ``training`` for every judge."""
+    overrides: dict[str, JudgeOverride] = {}
+
+
+class ResolvedJudge(StrictConfig):
+    """A judge in a stage: nothing left to merge."""
+
+    stage: str
+    judge: str
+    backbone: str
+    revision: str | None
+    system_role: bool
+    head: HeadConfig
+    attention: AttentionName
+    sliding_window: bool
+    truncation: TruncationPolicy
+    training: TrainingConfig

@@ -1,0 +1,158 @@
+"""The whole parameter tree, validated at once, so that a misspelt judge or stage is an error too."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from wsdm_arena.config.base import StrictConfig, deep_merge
+from wsdm_arena.config.judges import JudgeConfig, JudgeOverride, ResolvedJudge, StageConfig
+from wsdm_arena.config.prompts import TemplateConfig, TruncationConfig
+from wsdm_arena.config.training import LauncherConfig, TrainingConfig
+
+
+class PreferencesConfig(StrictConfig):
+    """From raw tables to validated battles."""
+
+    tie_policy: Literal["drop", "half", "class"] = "drop"
+    """``drop`` leaves ties out, ``half`` labels them 0.5 : 0.5, ``class`` makes them a third class."""
+    num_folds: int = Field(default=5, ge=2)
+    fold_seed: int = 0
+    held_out_fold: int = Field(default=0, ge=0)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes a judge tells apart: A wins, B wins and, with ``tie_policy: class``, a tie."""
+        return 3 if self.tie_policy == "class" else 2
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> "PreferencesConfig":
+        if self.held_out_fold >= self.num_folds:
+            raise ValueError(
+                f"held_out_fold={self.held_out_fold} does not exist: folds are 0 to num_folds - 1 = {self.num_folds - 1}"
+            )
+        return self
+
+
+class SimulationConfig(StrictConfig):
+    """Size and seed of the simulated arena."""
+
+    seed: int = 0
+    num_battles: int = Field(default=10_000, ge=50)
+    num_test_pairs: int = Field(default=1_000, ge=1)
+    ugly_row_rate: float = Field(default=0.01, ge=0, le=0.5)
+    """Share of rows with nulls, empty or identical answers, huge texts, control tokens, repeated votes."""
+
+
+class RosterConfig(StrictConfig):
+    """Which judges take which role. The pipelines are built from it; ``judges`` describes each."""
+
+    teachers: tuple[str, ...] = Field(min_length=1)
+    """Fine-tuned on human battles; label the collected pairs."""
+
+
+class ReportingConfig(StrictConfig):
+    """The scoreboard's intervals."""
+
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+
+
+class ProjectConfig(StrictConfig):
+    """Every top-level parameter key."""
+
+    seed: int
+    simulation: SimulationConfig = SimulationConfig()
+    preferences: PreferencesConfig = PreferencesConfig()
+    template: TemplateConfig
+    truncation: TruncationConfig
+    training: dict[str, Any] = {}
+    """What every stage and judge has in common; see :class:`~wsdm_arena.config.training.TrainingConfig`."""
+    launcher: LauncherConfig = LauncherConfig()
+    roster: RosterConfig
+    judges: dict[str, JudgeConfig]
+    stages: dict[str, StageConfig]
+    reporting: ReportingConfig = ReportingConfig()
+
+    @model_validator(mode="after")
+    def _roster_is_described(self) -> "ProjectConfig":
+        for role, names in self.roster:
+            if unknown := sorted(set(names) - set(self.judges)):
+                raise ValueError(f"roster.{role}: {unknown} not described under judges; known: {sorted(self.judges)}")
+        return self
+
+    @model_validator(mode="after")
+    def _every_cell_resolves(self) -> "ProjectConfig":
+        for stage_name, stage in self.stages.items():
+            for judge in stage.overrides:
+                if judge not in self.judges:
+                    raise ValueError(
+                        f"stages.{stage_name}.overrides.{judge}: there is no such judge; known: {sorted(self.judges)}"
+                    )
+            for judge in self.judges:
+                self.resolve(stage_name, judge)
+        return self
+
+    def resolve(self, stage: str, judge: str) -> ResolvedJudge:
+        """Merge every layer that describes ``judge`` in ``stage``."""
+        return resolve_judge(
+            stage_name=stage,
+            judge_name=judge,
+            judge=self.judges[judge],
+            stage=self.stages[stage],
+            training=self.training,
+        )
+
+
+def resolve_judge(
+    *, stage_name: str, judge_name: str, judge: JudgeConfig, stage: StageConfig, training: Mapping[str, Any]
+) -> ResolvedJudge:
+    """Merge the layers that describe one judge in one stage.
+
+    Raises:
+        ValueError: A key is misspelt or a value out of range; the message names its YAML path.
+    """
+    override = stage.overrides.get(judge_name, JudgeOverride())
+    layers: dict[str, Mapping[str, Any]] = {
+        "training": training,
+        f"judges.{judge_name}.training": judge.training,
+        f"stages.{stage_name}.training": stage.training,
+        f"stages.{stage_name}.overrides.{judge_name}.training": override.training,
+    }
+    try:
+        resolved = TrainingConfig.model_validate(deep_merge(*layers.values()))
+    except ValidationError as error:
+        raise ValueError(_name_places(error, layers)) from None
+    window = judge.sliding_window if override.sliding_window is None else override.sliding_window
+    return ResolvedJudge(
+        stage=stage_name,
+        judge=judge_name,
+        backbone=judge.backbone,
+        revision=judge.revision,
+        system_role=judge.system_role,
+        head=judge.head,
+        attention=judge.attention,
+        sliding_window=window,
+        truncation=stage.truncation,
+        training=resolved,
+    )
+
+
+def _name_places(error: ValidationError, layers: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say in which layer, the last that holds the key, each bad value stands."""
+    lines = []
+    for problem in error.errors():
+        location = [str(part) for part in problem["loc"]]
+        holders = [place for place, layer in layers.items() if _holds(layer, location)] or ["training"]
+        lines.append(f"{'.'.join([holders[-1], *location])}: {problem['msg']} (got {problem['input']!r})")
+    return "; ".join(lines)
+
+
+def _holds(layer: Mapping[str, Any], location: list[str]) -> bool:
+    node: Any = layer
+    for part in location:
+        if not isinstance(node, Mapping):
+            return True  # an index into a list: the list itself stands here
+        if part not in node:
+            return False
+        node = node[part]
+    return True

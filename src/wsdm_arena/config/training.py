@@ -1,0 +1,104 @@
+"""What a training does: optimizer, schedule, batches, precision, sharding, checkpoints."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from wsdm_arena.config.base import StrictConfig
+
+OptimizerName = Literal["adamw", "stable_adamw"]
+DType = Literal["bfloat16", "float16", "float32"]
+
+
+class OptimizerConfig(StrictConfig):
+    """AdamW or StableAdamW of torch-optimi."""
+
+    name: OptimizerName = "adamw"
+    peak_learning_rate: float = Field(default=2.5e-6, gt=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    epsilon: float = Field(default=1e-6, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Applied to matrices only, not to norms and biases."""
+    kahan_summation: bool = True
+    """Compensate the rounding of low-precision weights; without effect on float32 ones."""
+
+
+class ScheduleConfig(StrictConfig):
+    """Linear warm-up, then linear decay; one schedule spans all phases of a run."""
+
+    warmup_fraction: float = Field(default=0.1, ge=0, le=1)
+    """Share of all updates."""
+    initial_factor: float = Field(default=0.001, ge=0, le=1)
+    """Learning rate of the first update, as a share of the peak."""
+    final_factor: float = Field(default=0.001, ge=0, le=1)
+    """Learning rate of the last update, as a share of the peak."""
+
+
+class CheckpointConfig(StrictConfig):
+    """When the resume state (weights, optimizer, position, RNG) is written. Only the newest is kept."""
+
+    every_minutes: float | None = Field(default=30.0, gt=0)
+    every_updates: int | None = Field(default=None, ge=1)
+
+
+class EvaluationConfig(StrictConfig):
+    """Scoring of the held-out fold while training goes on; the end of the run is always scored."""
+
+    battles_at_start: int = Field(default=500, ge=0)
+    """Size of the seeded sample of the held-out fold that is scored before the first update."""
+    every_updates: int | None = Field(default=None, ge=1)
+    from_fraction: float = Field(default=0.0, ge=0, le=1)
+    """Not before this share of the updates is done."""
+    keep_checkpoints: bool = False
+    """Also keep the judge as it was at each of these evaluations."""
+    max_battles: int | None = Field(default=None, ge=1)
+    """Size of the seeded sample of the held-out fold that these evaluations read; all of it by default."""
+
+
+class TrainingConfig(StrictConfig):
+    """Everything about one training but its data and its model.
+
+    The resolved value is the merge, later ones winning, of ``training``, ``judges.<judge>.training``,
+    ``stages.<stage>.training`` and ``stages.<stage>.overrides.<judge>.training``.
+    """
+
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    epochs: int = Field(default=1, ge=1)
+    max_battles: int | None = Field(default=None, ge=1)
+    """Train on a seeded draw of at most this many battles a phase; all of them by default."""
+    battles_per_update: int = Field(default=80, ge=1)
+    """Global batch; every battle is read in both orders, so twice as many sequences."""
+    max_tokens_per_micro_batch: int = Field(default=16_384, ge=1)
+    """Packed tokens a rank reads in one forward; a longer single sequence gets a micro-batch of its own."""
+    max_tokens_per_scoring_batch: int | None = Field(default=None, ge=1)
+    """The same for scoring, which keeps no activations; as in training by default."""
+    dtype: DType = "bfloat16"
+    gradient_reduction_dtype: Literal["bfloat16", "float32"] = "float32"
+    sharding: Literal["gradients", "full"] = "gradients"
+    """``gradients``: weights stay gathered between forward and backward; ``full``: gathered anew in each."""
+    activation_checkpointing: bool = True
+    language_modeling_weight: float = Field(default=0.0, ge=0)
+    """Weight of a next-token loss beside the judge loss; for backbones that are trained from scratch."""
+    compile_layers: bool = False
+    """``torch.compile`` each decoder layer."""
+    log_every_updates: int = Field(default=1, ge=1)
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+class LauncherConfig(StrictConfig):
+    """How the processes of a training are started."""
+
+    processes_per_node: int = Field(default=1, ge=1)
+    nodes: int = Field(default=1, ge=1)
+    rendezvous_endpoint: str | None = None
+    """``host:port`` that all nodes reach; required for more than one node."""
+    prefix: tuple[str, ...] = ()
+    """Put before the torchrun command, such as ``[srun, --nodes=2]``."""
+    threads_per_process: int | None = Field(default=None, ge=1)
+    backend: Literal["auto", "nccl", "gloo"] = "auto"
+    """``auto``: NCCL on GPUs, gloo without."""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    stop_grace_s: float = Field(default=35.0, gt=0)
+    """How long torchrun may take to stop its workers before they are killed."""

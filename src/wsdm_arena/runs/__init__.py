@@ -1,0 +1,1 @@
+"""What has been done, from what: fingerprints that name a piece of work."""

@@ -1,0 +1,68 @@
+"""A fingerprint names a piece of work: the same one means the same result.
+
+It is a hash of whatever the result depends on: the resolved configuration and the contents of the inputs.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wsdm_arena.config import ResolvedJudge
+
+FORMAT = 1
+"""Raised when the code changes what a training computes, so that older results are not taken for current ones."""
+
+_WITHOUT_EFFECT = ("checkpoint", "log_every_updates", "compile_layers")
+"""Keys of a training that do not change what it computes."""
+
+
+def fingerprint(parts: Mapping[str, Any]) -> str:
+    """Hash of a mapping of JSON values, 16 hexadecimal digits; the order of keys does not matter.
+
+    Example:
+        >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+        True
+    """
+    canonical = json.dumps(parts, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Hash of a file's bytes, 32 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def directory_digest(path: Path) -> str:
+    """Hash of a directory's file names and contents; hidden files are left out."""
+    files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    return fingerprint({p.relative_to(path).as_posix(): file_digest(p) for p in files})
+
+
+def training_fingerprint(
+    *, judge: ResolvedJudge, backbone: str, inputs: Mapping[str, str], seed: int, num_classes: int
+) -> str:
+    """Name a training by everything that its result depends on.
+
+    The number of processes is not part of it: it changes only the order of summation.
+
+    Args:
+        judge: The judge in its stage.
+        backbone: Digest of the checkpoint it starts from.
+        inputs: Digests of the tables it reads, by name.
+        seed: Of every draw.
+        num_classes: Of the head.
+    """
+    described = judge.model_dump(mode="json", exclude={"backbone", "training": set(_WITHOUT_EFFECT)})
+    return fingerprint(
+        {
+            "format": FORMAT,
+            "judge": described,
+            "backbone": backbone,
+            "inputs": dict(inputs),
+            "seed": seed,
+            "num_classes": num_classes,
+        }
+    )
