@@ -1,0 +1,91 @@
+"""Nodes of the fine-tuning stages; the library does the work."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from wsdm_arena.config import (
+    LauncherConfig,
+    PreferencesConfig,
+    ReportingConfig,
+    ResolvedJudge,
+    TemplateConfig,
+    TruncationConfig,
+)
+from wsdm_arena.prompts.store import build_token_store
+from wsdm_arena.scoring.scoreboard import judge_rows
+from wsdm_arena.training.launch import describe_run, launch_training
+
+
+def select_training_rows(battles: pd.DataFrame, preferences: PreferencesConfig) -> pd.DataFrame:
+    """Train on every fold but the held-out one, which is scored.
+
+    Returns:
+        One row a battle: its keys, ``split`` (``train`` or ``held_out``), ``phase``, and its label.
+    """
+    labels = [column for column in battles.columns if column.startswith("probability_")]
+    selection = battles[["pair_id", "battle_id", "fold", *labels]].copy()
+    selection.insert(0, "table", "battles")
+    held_out = selection["fold"] == preferences.held_out_fold
+    selection["split"] = held_out.map({True: "held_out", False: "train"})
+    selection["phase"] = 0
+    return selection
+
+
+def tokenize_battles(
+    battles: pd.DataFrame,
+    judge: ResolvedJudge,
+    template: TemplateConfig,
+    truncation: TruncationConfig,
+    token_store: Path,
+) -> dict[str, str]:
+    """Tokenise the battles as this judge reads them, or find that it was done before.
+
+    Returns:
+        Path of the token table, by the name of the table that it holds.
+    """
+    path = build_token_store(
+        battles,
+        table="battles",
+        tokenizer_dir=judge.backbone,
+        revision=judge.revision,
+        template=template,
+        system_role=judge.system_role,
+        truncation=truncation,
+        policy=judge.truncation,
+        root=token_store,
+    )
+    return {"battles": str(path)}
+
+
+def train_judge(
+    selection: Path,
+    tokens: dict[str, str],
+    judge: ResolvedJudge,
+    preferences: PreferencesConfig,
+    launcher: LauncherConfig,
+    seed: int,
+    training_runs: Path,
+) -> dict[str, Any]:
+    """Train, predict and evaluate in one torchrun; a finished run is reused, a killed one goes on.
+
+    Returns:
+        ``checkpoint`` (directory), ``predictions``, ``predictions_at_start`` and ``training_metrics`` (tables).
+    """
+    run = describe_run(
+        judge=judge,
+        selection=selection,
+        tokens={table: Path(path) for table, path in tokens.items()},
+        num_classes=preferences.num_classes,
+        seed=seed,
+        launcher=launcher,
+    )
+    finished = launch_training(run, training_runs / f"{judge.stage}.{judge.judge}" / run.fingerprint, launcher)
+    return {
+        "checkpoint": finished.model,
+        "predictions": pd.read_parquet(finished.predictions),
+        "predictions_at_start": pd.read_parquet(finished.predictions_at_start),
+        "training_metrics": pd.DataFrame(json.loads(line) for line in finished.metrics.read_text().splitlines()),
+    }

@@ -1,0 +1,139 @@
+"""Describe a training and run it to its end in processes of its own."""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsdm_arena.config import LauncherConfig, ResolvedJudge, RunConfig, TokenTable
+from wsdm_arena.processes.supervisor import run_supervised
+from wsdm_arena.processes.torchrun import torchrun_command
+from wsdm_arena.runs.fingerprint import directory_digest, file_digest, fingerprint, training_fingerprint
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """Paths of what a training leaves in its run directory."""
+
+    run_dir: Path
+
+    @property
+    def model(self) -> Path:
+        """Directory of the trained judge."""
+        return self.run_dir / "model"
+
+    @property
+    def predictions(self) -> Path:
+        """Parquet table: the held-out pairs in both orders, as the trained judge reads them."""
+        return self.run_dir / "predictions.parquet"
+
+    @property
+    def predictions_at_start(self) -> Path:
+        """The same for a sample of the held-out pairs, before the first update."""
+        return self.run_dir / "predictions_at_start.parquet"
+
+    @property
+    def metrics(self) -> Path:
+        """JSON lines: one a logged update."""
+        return self.run_dir / "metrics.jsonl"
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run has ended well; this file is written last."""
+        return (self.run_dir / "complete.json").is_file()
+
+
+def describe_run(
+    *,
+    judge: ResolvedJudge,
+    selection: Path,
+    tokens: Mapping[str, Path],
+    num_classes: int,
+    seed: int,
+    launcher: LauncherConfig,
+    initial_checkpoint: Path | None = None,
+) -> RunConfig:
+    """Put together everything that a training process needs.
+
+    Args:
+        judge: The judge in its stage.
+        selection: Parquet table of the rows to train on and to score.
+        tokens: Directory of each token table, by the name of the table.
+        num_classes: Of the head.
+        seed: Of every draw.
+        launcher: Devices and threads of the processes.
+        initial_checkpoint: A checkpoint of ours to continue, head included; None starts from the backbone.
+
+    Raises:
+        FileNotFoundError: The backbone is a path and there is nothing there.
+    """
+    backbone = locate_backbone(judge.backbone)
+    judge = judge.model_copy(update={"backbone": backbone})
+    inputs = {"selection": file_digest(selection)} | {
+        f"tokens.{table}": fingerprint({"key": path.name}) for table, path in sorted(tokens.items())
+    }
+    if initial_checkpoint is not None:
+        inputs["initial_checkpoint"] = directory_digest(initial_checkpoint)
+    return RunConfig(
+        seed=seed,
+        fingerprint=training_fingerprint(
+            judge=judge,
+            backbone=directory_digest(Path(backbone)) if os.path.isdir(backbone) else f"{backbone}@{judge.revision}",
+            inputs=inputs,
+            seed=seed,
+            num_classes=num_classes,
+        ),
+        judge=judge,
+        initial_checkpoint=initial_checkpoint,
+        num_classes=num_classes,
+        selection=selection,
+        tokens=tuple(TokenTable(table=table, path=path) for table, path in sorted(tokens.items())),
+        device=launcher.device,
+        backend=launcher.backend,
+        threads_per_process=launcher.threads_per_process,
+    )
+
+
+def locate_backbone(backbone: str) -> str:
+    """Absolute path of a backbone's directory; a hub name is returned as it is.
+
+    Raises:
+        FileNotFoundError: It can only be a path, and there is no such directory.
+    """
+    path = Path(backbone)
+    if path.is_dir():
+        return str(path.resolve())
+    is_hub_name = backbone.count("/") == 1 and not backbone.startswith((".", "/", "~"))
+    if not is_hub_name:
+        raise FileNotFoundError(
+            f"backbone {backbone}: there is no such directory; import or download it first, "
+            "or set judges.<judge>.backbone to a directory or a hub name"
+        )
+    return backbone
+
+
+def launch_training(run: RunConfig, run_dir: Path, launcher: LauncherConfig) -> FinishedRun:
+    """Bring a run directory to its end: reuse it, resume it or start it.
+
+    Raises:
+        ProcessFailed: The training ended with an error; carries its last lines.
+    """
+    finished = FinishedRun(run_dir)
+    name = f"{run.judge.stage}.{run.judge.judge}"
+    if finished.complete:
+        logger.info("%s: nothing to train, run %s is complete", name, run.fingerprint)
+        return finished
+    run_dir.mkdir(parents=True, exist_ok=True)
+    resumed = (run_dir / "run.json").exists()
+    temporary = run_dir / f".run.json.{os.getpid()}"
+    temporary.write_text(run.model_dump_json(indent=2))
+    os.replace(temporary, run_dir / "run.json")
+    logger.info("%s: %s run %s in %s", name, "resuming" if resumed else "starting", run.fingerprint, run_dir)
+    command = torchrun_command(launcher, "wsdm_arena.training", [str(run_dir)])
+    run_supervised(command, grace_s=launcher.stop_grace_s, log_path=run_dir / "torchrun.log")
+    if not finished.complete:
+        raise RuntimeError(f"{name}: torchrun ended without an error, but {run_dir}/complete.json is missing")
+    return finished
