@@ -1,0 +1,44 @@
+"""The torchrun command line of a launcher configuration; torch itself is not imported."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+
+from wsdm_arena.config import LauncherConfig
+
+
+def torchrun_command(launcher: LauncherConfig, module: str, args: Sequence[str]) -> list[str]:
+    """Build the command that runs ``python -m module args`` in every process of the launcher.
+
+    One node needs no meeting point. Several nodes each run this same command (by ``launcher.prefix``, such as srun, or
+    by hand) and find one another at ``launcher.rendezvous_endpoint``, under an id made from module and arguments.
+
+    Raises:
+        ValueError: There is more than one node and no endpoint.
+    """
+    if launcher.nodes == 1:
+        meeting = ["--standalone"]
+    elif launcher.rendezvous_endpoint is None:
+        raise ValueError(
+            f"launcher.nodes={launcher.nodes} needs launcher.rendezvous_endpoint: host:port of one node, reached by all"
+        )
+    else:
+        run_id = hashlib.blake2b("\0".join([module, *args]).encode(), digest_size=8).hexdigest()
+        meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", launcher.rendezvous_endpoint, "--rdzv-id", run_id]
+    shape = ["--nnodes", str(launcher.nodes), "--nproc-per-node", str(launcher.processes_per_node)]
+    torchrun = [sys.executable, "-m", "torch.distributed.run"]
+    return [*launcher.prefix, *torchrun, *meeting, *shape, "-m", module, *args]
+
+
+def torchrun_environment(launcher: LauncherConfig) -> dict[str, str]:
+    """Environment variables that belong to :func:`torchrun_command`.
+
+    Threads a process: what the configuration says, else what the user's environment says, else one where processes
+    share a node (torchrun's own default, but without its warning), else torch's default.
+    """
+    if launcher.threads_per_process is not None:
+        return {"OMP_NUM_THREADS": str(launcher.threads_per_process)}
+    if launcher.processes_per_node > 1 and "OMP_NUM_THREADS" not in os.environ:
+        return {"OMP_NUM_THREADS": "1"}
+    return {}
