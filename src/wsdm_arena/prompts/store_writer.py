@@ -1,0 +1,164 @@
+"""Writes a token store: into a directory of its own, which gets its name when it is complete."""
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsdm_arena.prompts.battles import NUM_FIELDS, BattleTokenizer, TokenizedBattles
+from wsdm_arena.prompts.pairs import BattleTexts, PairTexts
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCH_CHARACTERS = 524_288
+MAX_BATCH_BATTLES = 512
+
+
+class StoreWriter:
+    """Context manager that leaves a complete store at ``path``, or nothing.
+
+    The directory it writes to is locked, so that what a killed build left behind can be told from a live one.
+
+    Args:
+        path: The finished store.
+        num_token_ids: Ids that can occur; below 65,536 a token takes two bytes, else four.
+    """
+
+    def __init__(self, path: Path, *, num_token_ids: int) -> None:
+        self._path = path
+        self._dtype = np.dtype(np.uint16 if num_token_ids <= 65_536 else np.uint32)
+        self._num_token_ids = num_token_ids
+        self._edges: list[NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
+        self._columns: dict[str, list[NDArray[np.int32]]] = {
+            "original_tokens": [],
+            "kept_tokens": [],
+            "replaced_characters": [],
+        }
+        self._pair_ids: NDArray[np.bytes_] = np.zeros(0, dtype="S1")
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(self._path)
+        self._partial = Path(tempfile.mkdtemp(prefix=f".{self._path.name}.", suffix=".partial", dir=self._path.parent))
+        self._partial.chmod(0o755)
+        self._lock: IO[bytes] = (self._partial / "lock.new").open("wb")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        os.rename(self._partial / "lock.new", self._partial / "lock")  # whoever sees it, sees it locked
+        self._tokens: IO[bytes] = (self._partial / "tokens.bin").open("wb")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._tokens.close()
+        self._lock.close()
+        shutil.rmtree(self._partial, ignore_errors=True)  # still there only if the store was not finished
+
+    def write_battles(
+        self, texts: PairTexts, tokenizer: BattleTokenizer, progress: Callable[[int, int], None] | None
+    ) -> None:
+        """Tokenize all pairs, a bounded number of characters at a time."""
+        self._pair_ids = texts.pair_ids
+        num_done = 0
+        for batch in _batch_texts(texts):
+            self._append(tokenizer.tokenize(batch))
+            num_done += len(batch)
+            if progress is not None:
+                progress(num_done, len(texts))
+
+    def finish(self, manifest: dict[str, Any], tokenizer: BattleTokenizer) -> None:
+        """Write the remaining files and give the store its name.
+
+        Where another process was faster, its store stays and this one is dropped: both hold the same.
+        """
+        edges = np.concatenate(self._edges)
+        columns = {
+            name: np.concatenate(parts) if parts else np.zeros((0, NUM_FIELDS), dtype=np.int32)
+            for name, parts in self._columns.items()
+        }
+        _sync(self._tokens)
+        for name, array in {"offsets": edges, "pair_ids": self._pair_ids, **columns}.items():
+            with (self._partial / f"{name}.npy").open("wb") as file:
+                np.save(file, array, allow_pickle=False)
+                _sync(file)
+        content = {
+            "kind": "token_store",
+            **manifest,
+            "num_pairs": len(self._pair_ids),
+            "num_tokens": int(edges[-1]),
+            "num_token_ids": self._num_token_ids,
+            "dtype": self._dtype.name,
+            "max_sequence_tokens": tokenizer.truncation.max_sequence_tokens,
+            "template_hash": tokenizer.template.hash,
+            "rendered_template": tokenizer.template.to_dict(),
+            **_count(edges, columns, tokenizer.template.num_constant_tokens),
+            "files": {f.name: f.stat().st_size for f in sorted(self._partial.iterdir()) if f.name != "lock"},
+        }
+        with (self._partial / "manifest.json").open("w", encoding="utf-8") as manifest_file:
+            json.dump(content, manifest_file, indent=2, ensure_ascii=False)
+            _sync(manifest_file)
+        (self._partial / "lock").unlink()
+        self._rename()
+
+    def _append(self, battles: TokenizedBattles) -> None:
+        battles.ids.astype(self._dtype).tofile(self._tokens)
+        self._edges.append(battles.offsets[1:] + self._edges[-1][-1])
+        for name, parts in self._columns.items():
+            parts.append(getattr(battles, name))
+
+    def _rename(self) -> None:
+        try:
+            os.rename(self._partial, self._path)
+        except OSError:
+            if not (self._path / "manifest.json").is_file():
+                raise
+            logger.info("another process has written %s meanwhile", self._path)
+
+
+def _batch_texts(texts: PairTexts) -> Iterator[list[BattleTexts]]:
+    batch: list[BattleTexts] = []
+    num_characters = 0
+    for battle in texts:
+        batch.append(battle)
+        num_characters += sum(len(text) for text in battle if text is not None)
+        if num_characters >= MAX_BATCH_CHARACTERS or len(batch) == MAX_BATCH_BATTLES:
+            yield batch
+            batch, num_characters = [], 0
+    if batch:
+        yield batch
+
+
+def _count(edges: NDArray[np.int64], columns: dict[str, NDArray[np.int32]], num_constant_tokens: int) -> dict[str, int]:
+    fields = edges[NUM_FIELDS::NUM_FIELDS] - edges[:-NUM_FIELDS:NUM_FIELDS]
+    truncated = np.any(columns["kept_tokens"] < columns["original_tokens"], axis=1)
+    return {
+        "longest_sequence": int(fields.max(initial=0)) + num_constant_tokens if len(fields) else 0,
+        "num_truncated": int(truncated.sum()),
+        "num_pairs_with_replaced_characters": int((columns["replaced_characters"] > 0).any(axis=1).sum()),
+    }
+
+
+def _sync(file: IO[Any]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed builds of the same store left; a live build holds its lock."""
+    for partial in path.parent.glob(f".{path.name}.*.partial"):
+        try:
+            with (partial / "lock").open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(partial)
+        except (BlockingIOError, FileNotFoundError):
+            continue
+        logger.info("removed %s, which a killed build left behind", partial)
