@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+
 from wsdm_arena.batching.planner import Planner
 
 BUDGET = 16_384

@@ -245,7 +245,7 @@ class Planner:
         if not any(phase.size for phase in self.phases):
             raise PlanningError("there is no battle to train on: every phase is empty")
         for number, phase in enumerate(self.phases):
-            if phase.size and not (0 <= phase.min() and phase.max() < self.sequence_lengths.size):
+            if phase.size and not (phase.min() >= 0 and phase.max() < self.sequence_lengths.size):
                 raise PlanningError(
                     f"phase {number} names battles {phase.min()} to {phase.max()}, "
                     f"but there are lengths for 0 to {self.sequence_lengths.size - 1}"
@@ -305,7 +305,7 @@ def _fill_emptiest(sizes: list[int], num_bins: int, budget: int) -> list[int] | 
 
     Source: Graham 1969, "Bounds on multiprocessing timing anomalies".
     """
-    heap = [position for position in range(num_bins)]  # load * num_bins + position: compares as (load, position)
+    heap = list(range(num_bins))  # load * num_bins + position: compares as (load, position)
     assigned = []
     limit = (budget + 1) * num_bins
     for size in sizes:

@@ -1,0 +1,272 @@
+"""A judge on disk: a backbone that transformers reads, our head, and a manifest that vouches for both.
+
+Layout of a checkpoint directory::
+
+    config.json, model.safetensors     backbone (several model-*.safetensors and an index where it is large)
+    tokenizer.json, ...                copied as they were
+    head.safetensors                   "dense.weight", "dense.bias", "output.weight", "output.bias"
+    manifest.json                      written last; names every file with its size and SHA-256
+
+It is written under another name and renamed when it is complete.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors.torch import load_file, save_file
+from transformers import MODEL_MAPPING, AutoConfig, PreTrainedConfig
+
+from wsdm_arena.config import HeadConfig
+from wsdm_arena.config.judges import AttentionName
+from wsdm_arena.modeling.attention import UnsupportedJudgeError
+from wsdm_arena.modeling.head import Head
+from wsdm_arena.modeling.judge import Judge, as_dtype, load_backbone, prepare_config
+
+FORMAT = 1
+"""Raised when the layout or the meaning of a field changes."""
+KIND = "wsdm_arena judge"
+MANIFEST, HEAD = "manifest.json", "head.safetensors"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+MAX_SHARD_SIZE = "4GB"
+CHECKSUM_LIMIT_BYTES = 2 << 30
+"""By default checksums are verified up to this size (a few seconds), beyond it only sizes."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint directory is incomplete, damaged or of another kind."""
+
+
+def save_judge(
+    judge: Judge,
+    directory: Path,
+    *,
+    tokenizer_dir: Path | None = None,
+    manifest: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a judge whose weights are whole in this process; see :func:`save_judge_state`."""
+    return save_judge_state(
+        directory,
+        state=judge.state_dict(),
+        config=judge.config,
+        head=judge.head.config,
+        num_classes=judge.head.num_classes,
+        sliding_window=judge.sliding_window,
+        tokenizer_dir=tokenizer_dir,
+        manifest=manifest,
+    )
+
+
+def save_judge_state(
+    directory: Path,
+    *,
+    state: Mapping[str, torch.Tensor],
+    config: PreTrainedConfig,
+    head: HeadConfig,
+    num_classes: int,
+    sliding_window: bool,
+    tokenizer_dir: Path | None = None,
+    manifest: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a judge from a full state dict, such as the one gathered from sharded weights on rank 0.
+
+    Args:
+        directory: Replaced as a whole if it exists.
+        state: Weights named ``backbone.*`` and ``head.*``, no DTensors.
+        config: Of the backbone.
+        head: Kind and dropout of the head.
+        num_classes: Logits per segment.
+        sliding_window: As the judge was trained.
+        tokenizer_dir: Where the tokenizer's files lie; they are copied.
+        manifest: What else the checkpoint says of itself: fingerprint, stage, judge, template hash, environment.
+
+    Returns:
+        ``directory``.
+
+    Raises:
+        CheckpointError: A weight belongs to neither backbone nor head, or a manifest field is one of ours.
+    """
+    backbone, classifier = _split(state)
+    partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        _write_backbone(partial, backbone, config)
+        save_file(classifier, partial / HEAD)
+        _copy_tokenizer(tokenizer_dir, partial)
+        own = {
+            "format": FORMAT,
+            "kind": KIND,
+            "model_type": config.model_type,
+            "dtype": str(next(iter(backbone.values())).dtype).removeprefix("torch."),
+            "head": head.model_dump(),
+            "num_classes": num_classes,
+            "sliding_window": sliding_window,
+        }
+        _write_manifest(partial, own, manifest or {})
+        _replace(partial, directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return directory
+
+
+def load_judge(
+    directory: Path,
+    *,
+    attention: AttentionName = "auto",
+    dtype: str | torch.dtype | None = None,
+    model_type: str | None = None,
+    verify_checksums: bool | None = None,
+) -> Judge:
+    """Load a judge, after making sure that its checkpoint is whole.
+
+    Args:
+        directory: As :func:`save_judge` wrote it.
+        attention: Which kernel attends.
+        dtype: Of the weights in memory; as stored by default.
+        model_type: Architecture that the caller expects, such as ``"gemma2"``; any by default.
+        verify_checksums: Read every file once more and compare; by default if the checkpoint is small.
+
+    Raises:
+        CheckpointError: The directory is half written, damaged, of another format or architecture, or a weight is
+            missing or too many.
+    """
+    directory = Path(directory)
+    manifest = read_manifest(directory)
+    if model_type is not None and manifest["model_type"] != model_type:
+        raise CheckpointError(f"{directory} holds a {manifest['model_type']} judge, not {model_type}")
+    verify_files(directory, manifest, checksums=verify_checksums)
+    config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
+    prepare_config(config, sliding_window=manifest["sliding_window"])
+    try:
+        backbone = load_backbone(directory, config, dtype=as_dtype(dtype or manifest["dtype"]))
+    except UnsupportedJudgeError as error:
+        raise CheckpointError(str(error)) from error
+    head = Head(HeadConfig(**manifest["head"]), config.hidden_size, manifest["num_classes"], seed=0)
+    try:
+        head.load_state_dict(load_file(directory / HEAD), strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{directory / HEAD}: {error}") from error
+    return Judge(backbone, head.to(backbone.dtype), attention=attention, sliding_window=manifest["sliding_window"])
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """Read what a checkpoint says of itself.
+
+    Raises:
+        CheckpointError: There is none, or it is of another kind or format.
+    """
+    path = Path(directory) / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{directory} is no complete judge checkpoint: it has no {MANIFEST}; train again or name another directory"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if manifest.get("kind") != KIND:
+        raise CheckpointError(f"{path} describes {manifest.get('kind')!r}, not a {KIND!r}")
+    if manifest.get("format") != FORMAT:
+        raise CheckpointError(f"{path} has format {manifest.get('format')}, this version reads {FORMAT}")
+    return manifest
+
+
+def verify_files(directory: Path, manifest: Mapping[str, Any], *, checksums: bool | None = None) -> None:
+    """Compare a checkpoint's files with its manifest.
+
+    Raises:
+        CheckpointError: A file is missing, or its size or checksum differs; the message names the file.
+    """
+    files = manifest["files"]
+    if checksums is None:
+        checksums = sum(file["size"] for file in files.values()) <= CHECKSUM_LIMIT_BYTES
+    for name, file in files.items():
+        path = Path(directory) / name
+        if not path.is_file():
+            raise CheckpointError(f"{path} is missing: the checkpoint is incomplete")
+        if path.stat().st_size != file["size"]:
+            raise CheckpointError(f"{path} has {path.stat().st_size} bytes, its manifest says {file['size']}")
+        if checksums and _sha256(path) != file["sha256"]:
+            raise CheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's")
+
+
+def _split(state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    parts: dict[str, dict[str, torch.Tensor]] = {"backbone": {}, "head": {}}
+    for key, value in state.items():
+        part, _, name = key.partition(".")
+        if part not in parts:
+            raise CheckpointError(f"weight {key!r} belongs to neither backbone nor head")
+        parts[part][name] = value.detach().cpu().contiguous()
+    return parts["backbone"], parts["head"]
+
+
+def _write_backbone(directory: Path, weights: dict[str, torch.Tensor], config: PreTrainedConfig) -> None:
+    config = type(config).from_dict(config.to_dict())
+    model_class: Any = MODEL_MAPPING[type(config)]
+    config.architectures = [model_class.__name__]
+    config.dtype = next(iter(weights.values())).dtype
+    config.save_pretrained(str(directory))
+    shards = split_torch_state_dict_into_shards(weights, max_shard_size=MAX_SHARD_SIZE)
+    for name, keys in shards.filename_to_tensors.items():
+        save_file({key: weights[key] for key in keys}, directory / name, metadata={"format": "pt"})
+    if shards.is_sharded:
+        index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
+        (directory / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
+
+
+def _copy_tokenizer(source: Path | None, target: Path) -> None:
+    for name in TOKENIZER_FILES:
+        if source is not None and (Path(source) / name).is_file():
+            shutil.copyfile(Path(source) / name, target / name)
+
+
+def _write_manifest(directory: Path, own: Mapping[str, Any], others: Mapping[str, Any]) -> None:
+    clash = sorted({*own, "files"} & set(others))
+    if clash:
+        raise CheckpointError(f"manifest fields {clash} are the checkpoint's own; leave them out")
+    files = {path.name: {"size": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(directory.iterdir())}
+    for name in files:
+        _flush(directory / name)
+    path = directory / MANIFEST
+    path.write_text(json.dumps({**own, **others, "files": files}, indent=2, sort_keys=True))
+    _flush(path)
+
+
+def _replace(partial: Path, directory: Path) -> None:
+    """Rename the finished directory; an older one is out of the way only for the moment in between."""
+    old = directory.with_name(f".{directory.name}.{os.getpid()}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if directory.exists():
+        os.replace(directory, old)
+    os.replace(partial, directory)
+    _flush(directory.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
