@@ -1,0 +1,148 @@
+"""How good probabilities are, against hard or soft labels, and how sure one can be of it.
+
+Shapes: N battles, C classes (a wins, b wins and, with three, a tie); rows of probabilities and labels sum to 1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+_EPSILON = 1e-7  # float32 cannot tell smaller probabilities from 0 and 1 at both ends
+_TIE_TOLERANCE = 1e-12
+
+
+def correctness(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Credit each prediction: 1 for naming the label's likeliest class, 0 for another.
+
+    Where several classes share the first place, in the label or in the prediction, one of them is as good as drawn by
+    lot: a half-half label, or a half-half prediction, gives one half.
+
+    Args:
+        probabilities: ``(N, C)``.
+        labels: ``(N, C)``.
+
+    Returns:
+        Credits between 0 and 1, ``(N,)``.
+
+    Example:
+        >>> correctness(np.array([[0.9, 0.1], [0.9, 0.1], [0.5, 0.5]]), np.array([[1, 0], [0.5, 0.5], [1, 0]])).tolist()
+        [1.0, 0.5, 0.5]
+    """
+    _check(probabilities, labels)
+    predicted = probabilities >= probabilities.max(axis=1, keepdims=True) - _TIE_TOLERANCE
+    right = labels >= labels.max(axis=1, keepdims=True) - _TIE_TOLERANCE
+    return (predicted & right).sum(axis=1) / (predicted.sum(axis=1) * right.sum(axis=1))
+
+
+def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean of :func:`correctness`; NaN without rows."""
+    return float(np.mean(correctness(probabilities, labels))) if len(probabilities) else float("nan")
+
+
+def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean cross-entropy in nats, against hard or soft labels; NaN without rows.
+
+    Probabilities are kept ``1e-7`` away from 0, so that one sure and wrong prediction costs 16.1 and not infinity.
+    """
+    _check(probabilities, labels)
+    if not len(probabilities):
+        return float("nan")
+    return float(-(labels * np.log(np.clip(probabilities, _EPSILON, 1.0))).sum(axis=1).mean())
+
+
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, *, num_bins: int = 15) -> float:
+    """Mean distance between confidence and accuracy over bins of equal width, weighted by their sizes.
+
+    Confidence is the probability of the predicted class. NaN without rows.
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2; 15 bins as there.
+    """
+    if not len(probabilities):
+        return float("nan")
+    credits = correctness(probabilities, labels)
+    confidences = probabilities.max(axis=1)
+    bins = np.clip(np.ceil(confidences * num_bins).astype(int) - 1, 0, num_bins - 1)  # (0, 1/15], (1/15, 2/15], ...
+    gaps = np.bincount(bins, weights=credits - confidences, minlength=num_bins)
+    return float(np.abs(gaps).sum() / len(probabilities))
+
+
+def flip_rate(predictions: pd.DataFrame) -> float:
+    """Share of pairs whose predicted winner depends on which answer is shown first.
+
+    Args:
+        predictions: With ``pair_id``, ``order`` (``ab`` or ``ba``) and ``probabilities`` in canonical order; each pair
+            at most once in each order.
+
+    Returns:
+        Over the pairs read in both orders; NaN where there are none.
+
+    Raises:
+        ValueError: A pair occurs twice in one order.
+    """
+    keyed = predictions[["pair_id", "order", "probabilities"]]
+    if keyed.duplicated(["pair_id", "order"]).any():
+        raise ValueError("predictions: a pair occurs twice in one order; each (pair_id, order) must be there once")
+    first = keyed[keyed["order"] == "ab"].set_index("pair_id")["probabilities"]
+    second = keyed[keyed["order"] == "ba"].set_index("pair_id")["probabilities"]
+    both = first.index.intersection(second.index)
+    if both.empty:
+        return float("nan")
+    winners = [np.stack(readings.loc[both].to_list()).argmax(axis=1) for readings in (first, second)]
+    return float(np.mean(winners[0] != winners[1]))
+
+
+def wilson_interval(successes: float, trials: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of a proportion. Half credits may make ``successes`` fractional.
+
+    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference"; equal to scipy's
+    ``binomtest(...).proportion_ci(method="wilson")``, which takes whole successes only.
+
+    Returns:
+        Lower and upper bound; ``(0.0, 1.0)`` without trials.
+    """
+    if trials == 0:
+        return 0.0, 1.0
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+    share = successes / trials
+    center = share + z**2 / (2 * trials)
+    margin = z * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    scale = 1 + z**2 / trials
+    return max(0.0, float((center - margin) / scale)), min(1.0, float((center + margin) / scale))
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """Two predictors on the same battles."""
+
+    num_battles: int
+    difference: float
+    """Accuracy of the first minus that of the second."""
+    num_first_better: int
+    """Battles on which only the first is right (or earns the larger credit)."""
+    num_second_better: int
+    p_value: float
+    """McNemar's exact test, two-sided: how likely a split this uneven is between equally good predictors."""
+
+
+def compare_paired(first: np.ndarray, second: np.ndarray) -> PairedComparison:
+    """Compare two predictors by McNemar's exact test.
+
+    Args:
+        first: :func:`correctness` of one predictor, ``(N,)``.
+        second: The same of the other, for the same battles in the same order.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"the predictors were scored on different battles: {first.shape} and {second.shape}")
+    wins, losses = int((first > second).sum()), int((first < second).sum())
+    p_value = float(stats.binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0
+    difference = float(np.mean(first - second)) if len(first) else float("nan")
+    return PairedComparison(len(first), difference, wins, losses, p_value)
+
+
+def _check(probabilities: np.ndarray, labels: np.ndarray) -> None:
+    if probabilities.ndim != 2 or probabilities.shape != labels.shape:
+        raise ValueError(f"probabilities {probabilities.shape} and labels {labels.shape} must have one shape (N, C)")

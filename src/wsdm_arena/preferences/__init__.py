@@ -1,0 +1,1 @@
+"""Preference battles: reading raw tables, stable ids, labels, languages, folds."""

@@ -1,0 +1,35 @@
+"""The two phases of the final training: most of English first, then every other language with the rest of English."""
+
+import numpy as np
+import pandas as pd
+
+FIRST_PHASE = 0
+SECOND_PHASE = 1
+
+
+def assign_language_phases(battles: pd.DataFrame, *, language: str = "en", hold_back_every: int = 10) -> pd.Series:
+    """Put each battle into one of two training phases.
+
+    Battles of ``language`` are numbered from 0 in the order of their ``battle_id``, which depends on nothing but their
+    contents; those whose number is a multiple of ``hold_back_every`` are held back for the second phase.
+
+    Args:
+        battles: With the columns ``battle_id`` and ``language``.
+        language: Code of the language that the first phase consists of.
+        hold_back_every: One in how many of its battles waits for the second phase.
+
+    Returns:
+        ``phase`` of each battle, 0 or 1, on the index of ``battles``.
+
+    Raises:
+        ValueError: ``hold_back_every`` is less than 2, which would leave the first phase empty.
+    """
+    if hold_back_every < 2:
+        raise ValueError(
+            f"hold_back_every={hold_back_every} leaves no battles to the first phase; it must be at least 2"
+        )
+    chosen = np.flatnonzero((battles["language"] == language).to_numpy())
+    ordered = chosen[np.argsort(battles["battle_id"].to_numpy(dtype=object)[chosen], kind="stable")]
+    phases = np.full(len(battles), SECOND_PHASE)
+    phases[ordered] = np.where(np.arange(len(ordered)) % hold_back_every == 0, SECOND_PHASE, FIRST_PHASE)
+    return pd.Series(phases, index=battles.index, name="phase")
