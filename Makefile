@@ -1,0 +1,63 @@
+# Every command sets up what it needs (scripts/setup.sh); when nothing has changed, that takes no time.
+# Shell, not Python, lines: keep them short. `make` alone lists the commands.
+
+BIN := .venv/bin
+DATA_ROOT ?= data/own
+
+# Where torch comes from (default: the CPU build, or the CUDA build where there is an NVIDIA GPU), and which Python.
+export TORCH_INDEX_URL PYTHON
+# kedro-telemetry comes with Kedro; see also .telemetry.
+export KEDRO_DISABLE_TELEMETRY := 1
+
+# $(call joined,a b c) is a;b;c, as a comma would end the value of a Kedro parameter.
+empty :=
+space := $(empty) $(empty)
+joined = $(subst $(space),;,$(strip $(1)))
+in_env = $(if $(ENV),$(space)--env $(ENV))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check viz bench backbones constraints clean-env
+
+help: ## This list
+	@echo "make <command>"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Variables, such as make run BATTLES=\"one.parquet two.csv\":"
+	@echo "  BATTLES      your own battles for run: files, folders or patterns"
+	@echo "  DATA_ROOT    where run keeps what it makes of them (default: data/own)"
+	@echo "  ENV          Kedro environment of run and viz (default: sample)"
+	@echo "  TORCH_INDEX_URL, PYTHON   where torch comes from, and the Python to make .venv with"
+
+setup: ## Make or refresh .venv; says first what it will download
+	@sh scripts/setup.sh
+
+run: setup ## Simulate an arena, train judges on it, print the scoreboard; or do so with your BATTLES
+ifeq ($(strip $(BATTLES)),)
+	$(BIN)/kedro run --pipelines simulated_arena$(in_env)
+	$(BIN)/kedro run$(in_env)
+else
+	$(BIN)/kedro run$(in_env) --params "data_root=$(DATA_ROOT),raw.train=$(call joined,$(BATTLES))"
+endif
+
+test: setup check ## All checks and all tests that need no GPU
+	$(BIN)/python -m pytest -m "not gpu and not network"
+
+check: setup ## Formatting, linting, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+viz: setup ## Show the pipelines in a browser
+	$(BIN)/kedro viz run$(in_env)
+
+bench: setup ## Run every benchmark; prints one JSON object each, writes nothing
+	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+
+backbones: setup ## Train the tiny backbones of the simulated arena anew (about an hour)
+	$(BIN)/python -m wsdm_arena.simulation.backbones
+
+constraints: setup ## Write the versions in .venv to constraints.txt
+	$(BIN)/python scripts/constraints.py > constraints.txt.part && mv constraints.txt.part constraints.txt
+
+clean-env: ## Remove .venv
+	rm -rf .venv

@@ -1,0 +1,186 @@
+"""Make the project's environment ``.venv``, or return at once when nothing has changed since it was made.
+
+Run by ``make setup``; standard library only. torch comes first and by itself: on a machine without an NVIDIA GPU the
+CPU build is wanted, and any other package that asks for torch would fetch several GB of CUDA with it.
+"""
+
+# ruff: noqa: T201  (talks to a person at a terminal, before there is anything to log with)
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = ROOT / ".venv"
+STAMP = ENVIRONMENT / ".setup-stamp"
+CONSTRAINTS = ROOT / "constraints.txt"
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+DISK_GB = {"CPU": 2.5, "CUDA": 9.0}
+"""Roughly what the environment takes, by build of torch."""
+
+
+class SetupError(RuntimeError):
+    """The environment cannot be made; the message says what to do."""
+
+
+def main() -> None:
+    """Bring ``.venv`` up to date."""
+    build = choose_build()
+    wanted = describe(build)
+    found = read_stamp()
+    if found == wanted:
+        return
+    if found is not None and found["identity"] != wanted["identity"]:
+        print(f"The environment was made for {found['identity']} and is made anew.")
+    announce(build, is_first=not ENVIRONMENT.exists())
+    STAMP.unlink(missing_ok=True)
+    create_environment(anew=found is not None and found["identity"] != wanted["identity"])
+    install_torch(torch_sources(torch_version(), build=build, index_url=os.environ.get("TORCH_INDEX_URL", "")))
+    print("Installing the project and everything it needs.", flush=True)
+    pip("install", "--constraint", str(CONSTRAINTS), "--editable", f"{ROOT}[dev]")
+    pip("check")
+    STAMP.write_text(json.dumps(wanted))
+    print(f"The environment {ENVIRONMENT} is complete.", flush=True)
+
+
+def choose_build() -> str:
+    """``CUDA`` where an NVIDIA GPU answers, ``CPU`` elsewhere, or the index that the user names."""
+    if index_url := os.environ.get("TORCH_INDEX_URL"):
+        return index_url
+    nvidia_smi = shutil.which("nvidia-smi")
+    if nvidia_smi is None:
+        return "CPU"
+    answer = subprocess.run([nvidia_smi, "-L"], capture_output=True, text=True, check=False)
+    return "CUDA" if answer.returncode == 0 and "GPU " in answer.stdout else "CPU"
+
+
+def describe(build: str) -> dict[str, str]:
+    """What the environment depends on.
+
+    With another ``identity`` it is made anew, as torch would not be replaced and a moved one does not work; with other
+    ``requirements`` it is brought up to date.
+    """
+    version = ".".join(map(str, sys.version_info[:2]))
+    files = [ROOT / "pyproject.toml", CONSTRAINTS, Path(__file__)]
+    digest = hashlib.blake2b(b"\0".join(path.read_bytes() for path in files), digest_size=16)
+    return {"identity": f"Python {version}, {build} build of torch, {ROOT}", "requirements": digest.hexdigest()}
+
+
+def read_stamp() -> dict[str, str] | None:
+    """What the environment was made for; None if it was not finished, or not made by this script."""
+    try:
+        stamp = json.loads(STAMP.read_text())
+    except (OSError, ValueError):
+        return None
+    return stamp if isinstance(stamp, dict) and stamp.keys() == {"identity", "requirements"} else None
+
+
+def announce(build: str, *, is_first: bool) -> None:
+    """Say what will be downloaded and done, and stop where the disk is too small for it."""
+    num_packages = sum(
+        1 for line in CONSTRAINTS.read_text().splitlines() if line and not line.startswith(("#", "torch=="))
+    )
+    torch_mb = "about 200 MB" if build == "CPU" else "up to 3 GB"
+    needed = DISK_GB.get(build, DISK_GB["CUDA"])
+    source = f"from {build}" if build.startswith("http") else f"({build} build)"
+    print(
+        f"Setting up {ENVIRONMENT} with Python {platform.python_version()}; nothing outside this folder changes.\n"
+        f"  Downloads: torch {torch_version()} {source}, {torch_mb}; {num_packages} other packages at most, "
+        "about 500 MB.\n"
+        f"  Takes {needed} GB of disk, and a few minutes the first time.",
+        flush=True,
+    )
+    free = shutil.disk_usage(ROOT).free / 1e9
+    if is_first and free < needed:
+        raise SetupError(f"only {free:.1f} GB are free on the disk of {ROOT}, {needed} GB are needed")
+
+
+def create_environment(*, anew: bool) -> None:
+    """Create ``.venv``; one that works is kept unless it is to be made ``anew``."""
+    works = (ENVIRONMENT / "bin" / "python").exists() and _run_quietly(["-m", "pip", "--version"]).returncode == 0
+    if works and not anew:
+        return
+    # Not necessarily sys.executable: that may be the very environment that is about to be removed.
+    maker = os.path.realpath(sys.executable) if sys.prefix != sys.base_prefix else sys.executable
+    subprocess.run([maker, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
+
+
+def torch_version() -> str:
+    """The version of torch that the constraints pin.
+
+    Raises:
+        SetupError: They pin none.
+    """
+    for line in CONSTRAINTS.read_text().splitlines():
+        if line.startswith("torch=="):
+            return line.removeprefix("torch==").strip()
+    raise SetupError(f"{CONSTRAINTS} has no line torch==<version>")
+
+
+def torch_sources(version: str, *, build: str, index_url: str, system: str = sys.platform) -> list[list[str]]:
+    """Arguments of ``pip install`` that give the wanted build of torch, in the order to be tried.
+
+    The CPU build for Linux is named ``<version>+cpu``. A version so marked is never on PyPI, where ``<version>`` is the
+    CUDA build, so asking for it by its full name takes it from pip's own configuration if that has it (a mirror, a
+    folder of wheels) and fails at once if not; PyTorch's own index is next. Other systems have one build only.
+    """
+    if index_url:
+        return [[f"torch=={version}", "--index-url", index_url]]
+    if build == "CUDA" or system != "linux":
+        return [[f"torch=={version}"]]
+    cpu = [f"torch=={version}+cpu", "--no-deps"]
+    return [cpu, [*cpu, "--index-url", CPU_INDEX]]
+
+
+def install_torch(sources: list[list[str]]) -> None:
+    """Install torch from the first source that has it.
+
+    Raises:
+        SetupError: None has it.
+    """
+    print("Installing torch.", flush=True)
+    for source in sources[:-1]:
+        if _run_quietly(["-m", "pip", "install", *source]).returncode == 0:
+            return
+    try:
+        pip("install", *sources[-1])
+    except SetupError as error:
+        raise SetupError(
+            f"{error}\ntorch could not be installed; TORCH_INDEX_URL=<url> names another index to take it from "
+            "(that of PyPI has the CUDA build, several GB)"
+        ) from None
+
+
+def pip(*arguments: str) -> None:
+    """Run the environment's pip; at a terminal it shows its progress, else only what goes wrong.
+
+    Raises:
+        SetupError: pip failed.
+    """
+    quiet = [] if sys.stdout.isatty() else ["--quiet"]
+    command = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", *quiet, *arguments]
+    if subprocess.run(command, env=_pip_environment(), check=False).returncode != 0:
+        raise SetupError(f"this failed: {' '.join(command)}")
+
+
+def _run_quietly(arguments: list[str]) -> subprocess.CompletedProcess[bytes]:
+    command = [str(ENVIRONMENT / "bin" / "python"), *arguments]
+    return subprocess.run(command, env=_pip_environment(), capture_output=True, check=False)
+
+
+def _pip_environment() -> dict[str, str]:
+    return {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (SetupError, subprocess.CalledProcessError) as problem:
+        sys.exit(f"setup: {problem}")
+    except KeyboardInterrupt:
+        sys.exit("setup: stopped; the next time goes on from here")

@@ -1,0 +1,76 @@
+"""Promises of the project as a whole: what is imported when, what is pinned, what the commands do."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def loads_torch(module: str) -> bool:
+    """Whether a fresh interpreter has torch after importing ``module``."""
+    source = f"import sys, {module}; print('torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, cwd=ROOT)
+    return ran.stdout.strip() == "True"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "wsdm_arena",
+        "wsdm_arena.config",
+        "wsdm_arena.preferences",
+        "wsdm_arena.processes",
+        "wsdm_arena.prompts",
+        "wsdm_arena.runs",
+        "wsdm_arena.settings",
+        "wsdm_arena.pipeline_registry",
+    ],
+)
+def test_importing_it_does_not_load_torch(module):
+    assert not loads_torch(module)
+
+
+def test_the_import_probe_sees_torch():
+    assert loads_torch("wsdm_arena.modeling.judge")
+
+
+def test_telemetry_is_off():
+    assert (ROOT / ".telemetry").read_text().strip() == "consent: false"
+
+
+def make(*arguments: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    ran = subprocess.run(["make", *arguments], capture_output=True, text=True, check=True, cwd=ROOT, env=environment)
+    return ran.stdout
+
+
+def test_make_lists_every_command():
+    commands = ["help", "setup", "run", "test", "check", "viz", "bench", "backbones", "constraints", "clean-env"]
+    listed = [line.split()[0] for line in make().splitlines() if line.startswith("  ")]
+    assert listed[: len(commands)] == commands
+
+
+def test_make_run_simulates_an_arena_before_it_trains():
+    assert make("-n", "run").splitlines()[1:] == [
+        ".venv/bin/kedro run --pipelines simulated_arena",
+        ".venv/bin/kedro run",
+    ]
+
+
+def test_make_run_takes_ones_own_battles_and_keeps_them_apart():
+    last = make("-n", "run", "BATTLES=a.parquet b.csv", "DATA_ROOT=data/mine", "ENV=a100").splitlines()[-1]
+    assert last == '.venv/bin/kedro run --env a100 --params "data_root=data/mine,raw.train=a.parquet;b.csv"'
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the constraints were tried together on Python 3.11")
+def test_everything_the_project_requires_is_pinned():
+    script = [sys.executable, str(ROOT / "scripts" / "constraints.py")]
+    required = subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    names = {line.partition("==")[0] for line in required.splitlines() if "==" in line}
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    assert {"kedro", "torch", "ruff", "ipykernel"} <= names
+    assert names == pinned, "run `make constraints`"

@@ -1,0 +1,138 @@
+"""The script that makes .venv: which torch, when it does nothing, what it says when it cannot."""
+
+import importlib.util
+import json
+import os
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def setup_script(tmp_path, monkeypatch) -> ModuleType:
+    """The script, working on an empty project of its own."""
+    spec = importlib.util.spec_from_file_location("setup_script", ROOT / "scripts" / "setup.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    (tmp_path / "constraints.txt").write_text("# tried together\nnumpy==2.4.6\ntorch==2.13.0\ntorch-optimi==0.3.3\n")
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    monkeypatch.setattr(script, "ENVIRONMENT", tmp_path / ".venv")
+    monkeypatch.setattr(script, "STAMP", tmp_path / ".venv" / ".setup-stamp")
+    monkeypatch.setattr(script, "CONSTRAINTS", tmp_path / "constraints.txt")
+    monkeypatch.delenv("TORCH_INDEX_URL", raising=False)
+    return script
+
+
+def fake_nvidia_smi(folder: Path, source: str) -> None:
+    path = folder / "nvidia-smi"
+    path.write_text(f"#!/bin/sh\n{source}\n")
+    path.chmod(0o755)
+
+
+def test_without_a_gpu_the_cpu_build_is_taken_from_pips_sources_first_and_then_from_pytorchs(setup_script):
+    assert setup_script.torch_sources("2.13.0", build="CPU", index_url="", system="linux") == [
+        ["torch==2.13.0+cpu", "--no-deps"],
+        ["torch==2.13.0+cpu", "--no-deps", "--index-url", "https://download.pytorch.org/whl/cpu"],
+    ]
+
+
+def test_a_gpu_a_mac_and_a_named_index_each_have_one_source(setup_script):
+    named = "https://example.org/simple"
+    assert setup_script.torch_sources("2.13.0", build="CUDA", index_url="", system="linux") == [["torch==2.13.0"]]
+    assert setup_script.torch_sources("2.13.0", build="CPU", index_url="", system="darwin") == [["torch==2.13.0"]]
+    assert setup_script.torch_sources("2.13.0", build=named, index_url=named, system="linux") == [
+        ["torch==2.13.0", "--index-url", named]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "build"),
+    [('echo "GPU 0: NVIDIA A100"', "CUDA"), ("echo No devices were found", "CPU"), ("exit 9", "CPU")],
+)
+def test_the_gpu_must_answer(setup_script, tmp_path, monkeypatch, source, build):
+    fake_nvidia_smi(tmp_path, source)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert setup_script.choose_build() == build
+
+
+def test_no_driver_means_no_gpu(setup_script, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert setup_script.choose_build() == "CPU"
+
+
+def test_the_torch_version_is_the_pinned_one(setup_script):
+    assert setup_script.torch_version() == "2.13.0"
+    setup_script.CONSTRAINTS.write_text("torch-optimi==0.3.3\n")
+    with pytest.raises(setup_script.SetupError, match="has no line torch=="):
+        setup_script.torch_version()
+
+
+def test_nothing_is_done_when_nothing_changed(setup_script, monkeypatch, capsys):
+    monkeypatch.setattr(setup_script, "choose_build", lambda: "CPU")
+    setup_script.STAMP.parent.mkdir()
+    setup_script.STAMP.write_text(json.dumps(setup_script.describe("CPU")))
+    setup_script.main()
+    assert capsys.readouterr().out == ""
+    assert os.listdir(setup_script.ENVIRONMENT) == [".setup-stamp"]
+
+
+def test_new_requirements_update_and_another_build_or_folder_starts_anew(setup_script, tmp_path, monkeypatch):
+    before = setup_script.describe("CPU")
+    setup_script.CONSTRAINTS.write_text("torch==2.14.0\n")
+    after = setup_script.describe("CPU")
+    assert after["identity"] == before["identity"]
+    assert after["requirements"] != before["requirements"]
+    assert setup_script.describe("CUDA")["identity"] != before["identity"]
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    (moved / "pyproject.toml").write_text("[project]\n")
+    monkeypatch.setattr(setup_script, "ROOT", moved)
+    assert setup_script.describe("CPU")["identity"] != before["identity"]
+
+
+def test_an_interrupted_setup_is_not_taken_for_a_complete_one(setup_script, monkeypatch, capsys):
+    monkeypatch.setattr(setup_script, "choose_build", lambda: "CPU")
+    monkeypatch.setattr(setup_script, "create_environment", lambda *, anew: None)
+    setup_script.STAMP.parent.mkdir()
+    setup_script.STAMP.write_text(json.dumps({**setup_script.describe("CPU"), "requirements": "older"}))
+
+    def fail(sources: list[list[str]]) -> None:
+        raise setup_script.SetupError("no network")
+
+    monkeypatch.setattr(setup_script, "install_torch", fail)
+    with pytest.raises(setup_script.SetupError, match="no network"):
+        setup_script.main()
+    assert not setup_script.STAMP.exists()
+    said = capsys.readouterr().out
+    assert "torch 2.13.0 (CPU build), about 200 MB; 2 other packages" in said, "said before it is done"
+
+
+def test_a_full_disk_is_noticed_before_anything_is_downloaded(setup_script, monkeypatch):
+    usage = type("Usage", (), {"free": 1.2e9})
+    monkeypatch.setattr(setup_script.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(setup_script.SetupError, match=r"only 1\.2 GB are free"):
+        setup_script.announce("CPU", is_first=True)
+    setup_script.announce("CPU", is_first=False)
+
+
+@pytest.mark.parametrize(
+    ("python", "said"),
+    [
+        ("exit 1", r"Python 3.11 or newer was not found as PYTHON="),
+        ("case $2 in *ensurepip*) exit 1;; *print*) echo 3.12;; esac", "sudo apt install python3.12-venv"),
+    ],
+)
+def test_a_missing_python_or_venv_is_said_with_the_cure(tmp_path, python, said):
+    path = tmp_path / "python"
+    path.write_text(f"#!/bin/sh\n{python}\n")
+    path.chmod(0o755)
+    script = ["sh", str(ROOT / "scripts" / "setup.sh")]
+    ran = subprocess.run(script, env={**os.environ, "PYTHON": str(path)}, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert said in ran.stderr
+    assert "sudo apt install" in ran.stderr
