@@ -1,0 +1,1 @@
+"""Training under torchrun: run directory, sharded weights, optimizer, schedule, resume state. Knows nothing of Kedro."""

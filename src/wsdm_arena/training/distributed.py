@@ -1,0 +1,157 @@
+"""Processes, devices and sharded weights. The only place that reads torchrun's environment."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+
+from wsdm_arena.config import TrainingConfig
+
+logger = logging.getLogger(__name__)
+
+COLLECTIVE_TIMEOUT = timedelta(minutes=60)
+"""Long enough for one rank to write a large checkpoint while the others wait."""
+MAX_UNSHARDED_GRADIENT_BYTES = 1 << 30
+"""Up to this size whole gradients are kept over the micro-steps of an update and reduced once; larger ones are
+reduced after each micro-step, because they would not fit beside the weights."""
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+class DeviceError(RuntimeError):
+    """This machine lacks the devices that the run asks for."""
+
+
+@dataclass(frozen=True)
+class DistributedContext:
+    """Who this process is, as torchrun said, and what it computes on."""
+
+    rank: int
+    local_rank: int
+    world_size: int
+    device: torch.device
+    backend: str
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that logs and writes tables."""
+        return self.rank == 0
+
+    @classmethod
+    def from_environment(
+        cls, *, device: str = "auto", backend: str = "auto", environment: Mapping[str, str] = os.environ
+    ) -> "DistributedContext":
+        """Read ``RANK``, ``LOCAL_RANK`` and ``WORLD_SIZE``; without them this is the only process.
+
+        Args:
+            device: "cuda", "cpu", or "auto" for a GPU if there is one.
+            backend: "nccl", "gloo", or "auto" for NCCL on GPUs.
+            environment: Of this process.
+
+        Raises:
+            DeviceError: There is no GPU, or there are fewer than processes.
+        """
+        local_rank = int(environment.get("LOCAL_RANK", "0"))
+        kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        if kind == "cuda" and local_rank >= torch.cuda.device_count():
+            raise DeviceError(
+                f"process {local_rank} of this node finds {torch.cuda.device_count()} GPUs; "
+                "lower launcher.processes_per_node or set launcher.device to cpu"
+            )
+        return cls(
+            rank=int(environment.get("RANK", "0")),
+            local_rank=local_rank,
+            world_size=int(environment.get("WORLD_SIZE", "1")),
+            device=torch.device(kind, local_rank) if kind == "cuda" else torch.device(kind),
+            backend=("nccl" if kind == "cuda" else "gloo") if backend == "auto" else backend,
+        )
+
+    @contextmanager
+    def process_group(self) -> Iterator[DeviceMesh]:
+        """Join the other processes; a lone process gets a group of one, so that there is one way to train."""
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        meeting: dict[str, Any] = {}
+        if self.world_size == 1 and "MASTER_ADDR" not in os.environ:
+            meeting = {"store": dist.HashStore(), "rank": 0, "world_size": 1}
+        dist.init_process_group(self.backend, timeout=COLLECTIVE_TIMEOUT, **meeting)
+        try:
+            yield init_device_mesh(self.device.type, (self.world_size,))
+        finally:
+            dist.destroy_process_group()
+
+    def barrier(self) -> None:
+        """Wait until every process is here."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    def sum_over_ranks(self, values: list[float]) -> list[float]:
+        """Add up numbers that each rank holds a part of; one collective."""
+        if self.world_size == 1:
+            return values
+        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        return total.tolist()
+
+    def gather(self, value: Any) -> list[Any] | None:
+        """Bring a small object of every rank to rank 0, in the order of ranks; None elsewhere."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.world_size if self.is_main else None
+        dist.gather_object(value, values, dst=0)
+        return values
+
+    def broadcast(self, value: Any) -> Any:
+        """Give rank 0's small object to every rank."""
+        if self.world_size == 1:
+            return value
+        holder = [value]
+        dist.broadcast_object_list(holder, src=0)
+        return holder[0]
+
+
+def shard_weights(judge: nn.Module, layers: nn.ModuleList, config: TrainingConfig, mesh: DeviceMesh) -> None:
+    """Shard every decoder layer, then what is left, over the ranks (FSDP2), in place.
+
+    Gradients are summed over ranks, not averaged: the loss is already divided by the size of the global batch.
+    """
+    if config.compile_layers:
+        for layer in layers:
+            layer.compile()
+    policy = MixedPrecisionPolicy(
+        param_dtype=DTYPES[config.dtype],
+        reduce_dtype=DTYPES[config.gradient_reduction_dtype],
+        cast_forward_inputs=False,
+    )
+    for layer in layers:
+        fully_shard(layer, mesh=mesh, mp_policy=policy, reshard_after_forward=config.sharding == "full")
+    fully_shard(judge, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
+    for module in judge.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
+
+
+def reduces_every_micro_step(judge: nn.Module, config: TrainingConfig) -> bool:
+    """Whether whole gradients are too large to be kept until the last micro-step."""
+    element_size = DTYPES[config.gradient_reduction_dtype].itemsize
+    return sum(parameter.numel() for parameter in judge.parameters()) * element_size > MAX_UNSHARDED_GRADIENT_BYTES
+
+
+def gather_weights(judge: nn.Module, *, is_main: bool) -> dict[str, Tensor]:
+    """Whole weights on the CPU of rank 0, parameter by parameter; empty on the other ranks. A collective."""
+    weights = {}
+    for name, tensor in judge.state_dict().items():
+        whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        if is_main:
+            weights[name] = whole.detach().cpu()
+    return weights

@@ -1,0 +1,154 @@
+"""The run directory: what a training reads and leaves, and how each piece is written so that it is whole or absent.
+
+``run.json`` (read), ``metrics.jsonl``, ``evaluations.jsonl``, ``state/`` while training, ``model/``,
+``evaluations/update-000123/``, ``predictions_at_start.parquet``, ``predictions.parquet`` and, last, ``complete.json``.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from wsdm_arena.config import RunConfig
+
+
+class RunError(RuntimeError):
+    """The run directory does not hold what it should, or holds another run."""
+
+
+class RunDirectory:
+    """Paths and files of one training."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "run.json"
+        self.state = self.path / "state"
+        self.model = self.path / "model"
+        self.evaluated_models = self.path / "evaluations"
+        self.metrics = self.path / "metrics.jsonl"
+        self.evaluations = self.path / "evaluations.jsonl"
+        self.predictions = self.path / "predictions.parquet"
+        self.predictions_at_start = self.path / "predictions_at_start.parquet"
+        self.complete = self.path / "complete.json"
+
+    def read_config(self) -> RunConfig:
+        """Validate ``run.json``.
+
+        Raises:
+            RunError: It is missing or is not a run configuration.
+        """
+        try:
+            return RunConfig.model_validate_json(self.config_file.read_text())
+        except FileNotFoundError:
+            raise RunError(f"{self.config_file} is missing; a run directory holds the run's configuration") from None
+        except ValidationError as error:
+            raise RunError(f"{self.config_file} is not a run configuration of this version: {error}") from None
+
+    def is_complete(self, config: RunConfig) -> bool:
+        """Whether this very run has ended well.
+
+        Raises:
+            RunError: Another run has ended here.
+        """
+        if not self.complete.is_file():
+            return False
+        require_same_run(json.loads(self.complete.read_text()).get("fingerprint"), config, self.complete)
+        return True
+
+    def write_complete(self, config: RunConfig, metrics: Mapping[str, Any], *, world_size: int) -> None:
+        """Declare the run finished: its metrics, and size and SHA-256 of every file it leaves."""
+        left = [self.metrics, self.evaluations, self.predictions, self.predictions_at_start, *_files_under(self.model)]
+        files = {str(file.relative_to(self.path)): describe_file(file) for file in left if file.is_file()}
+        content = {
+            "fingerprint": config.fingerprint,
+            "metrics": dict(metrics),
+            "world_size": world_size,
+            "files": files,
+        }
+        write_atomically(self.complete, json.dumps(content, indent=2).encode())
+
+    def write_table(self, path: Path, table: pd.DataFrame) -> None:
+        """Write a parquet table that is whole or absent."""
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        table.to_parquet(temporary, index=False)
+        _sync(temporary)
+        os.replace(temporary, path)
+
+
+class JsonLines:
+    """A file of one JSON object a line, each with the update it belongs to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def cut_back(self, num_updates: int) -> None:
+        """Keep what belongs to the first ``num_updates`` updates: the rest will be written again."""
+        if not self.path.is_file():
+            return
+        kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _update(line) <= num_updates]
+        write_atomically(self.path, "".join(f"{line}\n" for line in kept).encode())
+
+
+def require_same_run(fingerprint: str | None, config: RunConfig, file: Path) -> None:
+    """Refuse what another run left.
+
+    Raises:
+        RunError: The fingerprint is not that of ``config``.
+    """
+    if fingerprint != config.fingerprint:
+        raise RunError(
+            f"{file} belongs to run {fingerprint}, but run.json describes run {config.fingerprint}; "
+            "use a directory of its own for each run, or delete what the other run left"
+        )
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file so that it holds the old or the new content at any moment, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make new names in a directory permanent."""
+    _sync(path)
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Size in bytes and SHA-256 of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"size": path.stat().st_size, "sha256": digest}
+
+
+def _files_under(directory: Path) -> Iterable[Path]:
+    return sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+def _update(line: str) -> float:
+    try:
+        return json.loads(line)["update"]
+    except (ValueError, KeyError, TypeError):  # the process was killed in the middle of this line
+        return float("inf")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

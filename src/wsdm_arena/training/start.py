@@ -1,0 +1,66 @@
+"""The judge that a run starts from."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from huggingface_hub import snapshot_download
+
+from wsdm_arena.config import RunConfig
+from wsdm_arena.modeling.checkpoint import TOKENIZER_FILES, load_judge
+from wsdm_arena.modeling.judge import Judge, build_judge
+from wsdm_arena.training.run import RunError
+
+
+def build_initial_judge(config: RunConfig) -> Judge:
+    """Load the initial checkpoint, head included, or put a fresh head on the backbone.
+
+    Raises:
+        RunError: The initial checkpoint is another kind of judge than the configuration describes.
+    """
+    wanted = config.judge
+    if config.initial_checkpoint is None:
+        return build_judge(
+            wanted.backbone,
+            revision=wanted.revision,
+            head=wanted.head,
+            num_classes=config.num_classes,
+            attention=wanted.attention,
+            sliding_window=wanted.sliding_window,
+            dtype=wanted.training.dtype,
+            head_seed=config.seed,
+        )
+    judge = load_judge(config.initial_checkpoint, attention=wanted.attention, dtype=wanted.training.dtype)
+    described = {"num_classes": config.num_classes, "head": wanted.head, "sliding_window": wanted.sliding_window}
+    found = {
+        "num_classes": judge.head.num_classes,
+        "head": judge.head.config,
+        "sliding_window": judge.sliding_window,
+    }
+    for name, value in described.items():
+        if found[name] != value:
+            raise RunError(
+                f"{config.initial_checkpoint} has {name}={found[name]!r}, but the run asks for {value!r}; "
+                "continue it as it was trained"
+            )
+    return judge
+
+
+def find_tokenizer(config: RunConfig) -> Path:
+    """Directory with the tokenizer's files, which are copied beside the trained weights."""
+    if config.initial_checkpoint is not None:
+        return config.initial_checkpoint
+    backbone = Path(config.judge.backbone)
+    if backbone.is_dir():
+        return backbone
+    return Path(
+        snapshot_download(config.judge.backbone, revision=config.judge.revision, allow_patterns=list(TOKENIZER_FILES))
+    )
+
+
+def seed_generators(seed: int) -> None:
+    """Seed torch, numpy and Python, for whatever third parties draw; our own draws have generators of their own."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)
