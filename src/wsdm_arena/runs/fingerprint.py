@@ -55,7 +55,7 @@ def training_fingerprint(
         seed: Of every draw.
         num_classes: Of the head.
     """
-    described = judge.model_dump(mode="json", exclude={"backbone", "training": set(_WITHOUT_EFFECT)})
+    described = judge.model_dump(mode="json", exclude={"backbone": True, "training": set(_WITHOUT_EFFECT)})
     return fingerprint(
         {
             "format": FORMAT,

@@ -39,7 +39,7 @@ BACKBONES = Path(__file__).parent / "backbones"
 """Where the committed backbones lie, one directory a family."""
 
 SEED = 1
-VOCABULARY_SIZE = 1536
+VOCABULARY_SIZE = 2048
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,10 @@ def train_backbone(family: Literal["gemma", "llama"], *, work: Path, project: Pr
 
 def _battles(recipe: Recipe, preferences: PreferencesConfig) -> pd.DataFrame:
     arena = simulate_arena(SimulationConfig(seed=SEED, num_battles=recipe.num_battles), universe="backbones")
-    # One battle in fifty is enough to watch the training by.
-    return build_battles(arena.train_table, preferences.model_copy(update={"num_folds": 50})).battles
+    battles = build_battles(arena.train_table, preferences).battles
+    # One prompt in 64 is enough to watch the training by; a fold of five would be a waste.
+    watched = battles["prompt_group"].str[:2].map(lambda digits: int(digits, 16) < 4)
+    return battles.assign(fold=watched.map({True: preferences.held_out_fold, False: preferences.held_out_fold + 1}))
 
 
 def _initialize(recipe: Recipe, battles: pd.DataFrame, project: ProjectConfig, directory: Path) -> Path:
@@ -142,25 +144,25 @@ def _initialize(recipe: Recipe, battles: pd.DataFrame, project: ProjectConfig, d
     if (directory / "config.json").exists():
         return directory
     template = project.template
-    texts = battles.head(20_000)
+    texts = battles.head(20_000)[["prompt", "response_a", "response_b"]].fillna(template.missing_text)
     rendered = [
         "".join(
             (
                 template.instruction,
                 template.battle_start,
                 template.prompt_heading,
-                prompt or "",
+                prompt,
                 template.response_a_heading,
-                response_a or "",
+                response_a,
                 template.response_b_heading,
-                response_b or "",
+                response_b,
                 template.battle_end,
-                "user assistant model system ",
+                "\n\nuser\n\nsystem\n\nassistant\nmodel\n",
                 template.verdict_prefix,
             )
         )
         for prompt, response_a, response_b in zip(
-            texts["prompt"].str[:500], texts["response_a"].str[:500], texts["response_b"].str[:500], strict=True
+            *(texts[name].str[:500] for name in texts), strict=True
         )
     ]
     tokenizer = build_tokenizer(rendered, recipe.family, vocab_size=VOCABULARY_SIZE)

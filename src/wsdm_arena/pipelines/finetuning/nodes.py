@@ -16,22 +16,7 @@ from wsdm_arena.config import (
 )
 from wsdm_arena.prompts.store import build_token_store
 from wsdm_arena.scoring.scoreboard import judge_rows
-from wsdm_arena.training.launch import describe_run, launch_training
-
-
-def select_training_rows(battles: pd.DataFrame, preferences: PreferencesConfig) -> pd.DataFrame:
-    """Train on every fold but the held-out one, which is scored.
-
-    Returns:
-        One row a battle: its keys, ``split`` (``train`` or ``held_out``), ``phase``, and its label.
-    """
-    labels = [column for column in battles.columns if column.startswith("probability_")]
-    selection = battles[["pair_id", "battle_id", "fold", *labels]].copy()
-    selection.insert(0, "table", "battles")
-    held_out = selection["fold"] == preferences.held_out_fold
-    selection["split"] = held_out.map({True: "held_out", False: "train"})
-    selection["phase"] = 0
-    return selection
+from wsdm_arena.training.launch import describe_run, launch_training, locate_backbone
 
 
 def tokenize_battles(
@@ -49,7 +34,7 @@ def tokenize_battles(
     path = build_token_store(
         battles,
         table="battles",
-        tokenizer_dir=judge.backbone,
+        tokenizer_dir=locate_backbone(judge.backbone),
         revision=judge.revision,
         template=template,
         system_role=judge.system_role,

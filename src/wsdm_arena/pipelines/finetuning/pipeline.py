@@ -5,10 +5,10 @@ from kedro.pipeline import Node, Pipeline
 from wsdm_arena.config import RosterConfig
 from wsdm_arena.pipelines.finetuning.nodes import (
     evaluate_judge,
-    select_training_rows,
     tokenize_battles,
     train_judge,
 )
+from wsdm_arena.preferences.selection import select_training_rows
 
 
 def create_pipeline(roster: RosterConfig) -> Pipeline:

@@ -1,0 +1,63 @@
+"""A small run of the whole project, shared by the tests of this folder."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+
+SMALL = {
+    "simulation.num_battles": 600,
+    "simulation.num_test_pairs": 20,
+    "training.max_battles": 64,
+    "training.battles_per_update": 16,
+    "training.evaluation.battles_at_start": 20,
+}
+
+
+@dataclass(frozen=True)
+class KedroProject:
+    """Runs ``kedro`` commands on a data root of its own."""
+
+    data_root: Path
+
+    def params(self, **extra) -> str:
+        values = {"data_root": self.data_root, **SMALL, **extra}
+        return ",".join(f"{key}={value}" for key, value in values.items())
+
+    def command(self, *args: str, **params) -> list[str]:
+        return [sys.executable, "-m", "kedro", "run", *args, "--params", self.params(**params)]
+
+    def run(self, *args: str, check: bool = True, **params) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            self.command(*args, **params), cwd=PROJECT, env=self.env, capture_output=True, text=True, timeout=600
+        )
+        if check and done.returncode:
+            raise AssertionError(f"kedro run {args} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
+        return done
+
+    @property
+    def env(self) -> dict[str, str]:
+        own = {k: v for k, v in os.environ.items() if k != "KEDRO_ENV"}
+        return own | {"OMP_NUM_THREADS": "1", "KEDRO_DISABLE_TELEMETRY": "1", "COLUMNS": "200"}
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory) -> KedroProject:
+    """A data root that holds nothing but the simulated arena's raw files."""
+    project = KedroProject(tmp_path_factory.mktemp("data"))
+    project.run("--pipelines", "simulated_arena")
+    return project
+
+
+@pytest.fixture(scope="session")
+def finished(simulated) -> KedroProject:
+    """The same after the whole default pipeline."""
+    project = KedroProject(simulated.data_root)
+    done = project.run()
+    (project.data_root / "run.log").write_text(done.stdout + done.stderr)
+    return project
