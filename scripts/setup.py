@@ -91,7 +91,7 @@ def announce(build: str, *, is_first: bool) -> None:
     print(
         f"Setting up {ENVIRONMENT} with Python {platform.python_version()}; nothing outside this folder changes.\n"
         f"  Downloads: torch {torch_version()} {source}, {torch_mb}; {num_packages} other packages at most, "
-        "about 500 MB.\n"
+        "about 300 MB.\n"
         f"  Takes {needed} GB of disk, and a few minutes the first time.",
         flush=True,
     )
@@ -162,7 +162,7 @@ def pip(*arguments: str) -> None:
     Raises:
         SetupError: pip failed.
     """
-    quiet = [] if sys.stdout.isatty() else ["--quiet"]
+    quiet = [] if sys.stdout.isatty() else ["--quiet", "--quiet"]
     command = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", *quiet, *arguments]
     if subprocess.run(command, env=_pip_environment(), check=False).returncode != 0:
         raise SetupError(f"this failed: {' '.join(command)}")
