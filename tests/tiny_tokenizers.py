@@ -53,9 +53,9 @@ LLAMA_CHAT_TEMPLATE = (
 
 
 @cache
-def gemma_style(vocab_size: int = 768) -> PreTrainedTokenizerFast:
+def gemma_style(vocab_size: int = 768, corpus: tuple[str, ...] = CORPUS) -> PreTrainedTokenizerFast:
     """Byte-level BPE with Gemma's control tokens and chat turns; no system role; newline runs are added tokens."""
-    backend = _train_byte_level(vocab_size, GEMMA_CONTROL_TOKENS)
+    backend = _train_byte_level(vocab_size, GEMMA_CONTROL_TOKENS, corpus)
     # As in Gemma, whitespace runs are added tokens that are not special: ordinary text may yield them.
     backend.add_tokens([AddedToken("\n" * n, normalized=False) for n in (2, 3)])
     _prepend_bos(backend, "<bos>")
@@ -65,9 +65,9 @@ def gemma_style(vocab_size: int = 768) -> PreTrainedTokenizerFast:
 
 
 @cache
-def llama_style(vocab_size: int = 768) -> PreTrainedTokenizerFast:
+def llama_style(vocab_size: int = 768, corpus: tuple[str, ...] = CORPUS) -> PreTrainedTokenizerFast:
     """Byte-level BPE with Llama 3's control tokens behind the vocabulary, its headers, and a system role."""
-    backend = _train_byte_level(vocab_size - len(LLAMA_CONTROL_TOKENS), ())
+    backend = _train_byte_level(vocab_size - len(LLAMA_CONTROL_TOKENS), (), corpus)
     backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in LLAMA_CONTROL_TOKENS])
     _prepend_bos(backend, "<|begin_of_text|>")
     return _wrap(backend, LLAMA_CHAT_TEMPLATE, bos_token="<|begin_of_text|>", eos_token="<|eot_id|>")
@@ -111,7 +111,7 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, directory: Path) -> Path:
     return directory
 
 
-def _train_byte_level(vocab_size: int, control_tokens: tuple[str, ...]) -> Tokenizer:
+def _train_byte_level(vocab_size: int, control_tokens: tuple[str, ...], corpus: tuple[str, ...]) -> Tokenizer:
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -121,7 +121,7 @@ def _train_byte_level(vocab_size: int, control_tokens: tuple[str, ...]) -> Token
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    backend.train_from_iterator(CORPUS * 2, trainer)
+    backend.train_from_iterator(corpus * 2, trainer)
     return backend
 
 

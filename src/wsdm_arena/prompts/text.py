@@ -18,15 +18,16 @@ from wsdm_arena.prompts.tokenizers import (
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-MAX_CHUNK_CHARACTERS = 65_536
+MAX_CHUNK_CHARACTERS = 32_768
 """Longer texts are encoded in pieces, so that memory stays bounded.
 
-A cut before a lone space between letters changes no token in any family we train; only a text with no such place in
-reach (a megabyte without spaces) may get a few tokens more than encoded whole.
+A cut before a lone space between letters changes no token in any family we train. Only a text that has no such place
+among 8,192 characters, such as a page of Chinese or a megabyte of one letter, may be spelt a little differently there
+than encoded whole: a token or two more a cut.
 """
 
-MAX_BATCH_CHARACTERS = 262_144
-"""Characters handed to the tokenizer at once: its results take some 100 bytes a token until they are copied."""
+MAX_BATCH_CHARACTERS = 131_072
+"""Characters handed to the tokenizer at once: its results take some 150 bytes a token, a character up to 4 tokens."""
 
 _CUT = re.compile(r"\w(?= \w)")
 

@@ -83,8 +83,8 @@ def cut_middle(
 ) -> tuple[NDArray[np.int32], int]:
     """Keep the begin and the end of a text and put the marker between them.
 
-    Both cuts move outwards from the middle of the kept parts to a character's boundary, so a few tokens fewer than
-    allowed may be kept; no half characters, no overlap.
+    A cut inside a character moves until that character is left out whole, so a few tokens fewer than allowed may be
+    kept.
 
     Args:
         ids: The text.

@@ -1,0 +1,23 @@
+"""One line that shows how far tokenizing is."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@contextmanager
+def show_progress(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Draw a progress bar while the context is open.
+
+    Yields:
+        What :func:`~wsdm_arena.prompts.store.build_token_store` takes as ``progress``.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task(description, total=None)
+
+        def update(num_done: int, num_all: int) -> None:
+            bar.update(task, completed=num_done, total=num_all)
+
+        yield update
