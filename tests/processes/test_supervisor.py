@@ -164,6 +164,18 @@ def test_at_a_terminal_the_child_has_one_of_the_same_width(supervision):
     assert supervision.log_path.read_text().splitlines()[1:] == ["terminal True 123"]
 
 
+def test_a_killed_progress_bar_leaves_the_terminal_usable(supervision):
+    ours, theirs = pty.openpty()
+    source = "import time; print('\\x1b[?25l50 %', end='', flush=True); time.sleep(120)"
+    supervision.start(python(source), terminal_fd=theirs)
+    os.close(theirs)
+    assert os.read(ours, 65_536) == b"\x1b[?25l50 %", "the bar hides the cursor"
+    supervision.process.terminate()
+    supervision.wait_until_gone(10)
+    assert os.read(ours, 65_536).endswith(b"\x1b[?25h\r\n")
+    os.close(ours)
+
+
 def test_sigkill_of_the_supervising_process_ends_the_command(supervision):
     source = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(120)"
     supervision.start(python(source, str(supervision.folder / "ready")))

@@ -1,6 +1,7 @@
 """What a child prints: shown live, kept in a log, its last lines remembered."""
 
 import codecs
+import contextlib
 import fcntl
 import os
 import pty
@@ -16,6 +17,7 @@ from typing import Self
 
 REMEMBERED_LINES = 1_000
 _READ_BYTES = 65_536
+_SHOW_CURSOR = b"\x1b[?25h"
 _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
 
@@ -39,6 +41,7 @@ class ChildOutput:
         self._fd, self.child_fd = _open_terminal() if self._is_terminal else os.pipe()
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._unfinished_line = ""
+        self._last_shown = b""
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._fd, selectors.EVENT_READ)
         self._is_open = True
@@ -53,6 +56,7 @@ class ChildOutput:
         """Read what is still there and close everything."""
         try:
             self._drain()
+            self._tidy_terminal()
         finally:
             self.child_started()
             self._selector.close()
@@ -113,6 +117,7 @@ class ChildOutput:
             return
         try:
             if self._is_terminal:
+                self._last_shown = chunk
                 self._console.flush()
                 _write_all(self._console.fileno(), chunk)
             else:
@@ -120,6 +125,13 @@ class ChildOutput:
                 self._console.flush()
         except OSError:  # the terminal was closed under a run that ignores SIGHUP: the log is enough
             self.mute()
+
+    def _tidy_terminal(self) -> None:
+        """Undo what a bar that was killed has left: a hidden cursor, a line without end."""
+        if self._last_shown:
+            end = b"" if self._last_shown.endswith(b"\n") else b"\n"
+            with contextlib.suppress(OSError):  # closed meanwhile
+                _write_all(self._console.fileno(), _SHOW_CURSOR + end)
 
     def _remember(self, text: str) -> None:
         *lines, rest = (self._unfinished_line + text).split("\n")
