@@ -18,7 +18,6 @@ TFIDF_MAX_TRAINING_BATTLES = 20_000
 """A seeded draw of at most so many battles is learned from: about 2 GB of sparse features at full length."""
 
 _NUM_HASHED_FEATURES = 2**18  # bounds the memory of a vocabulary; collisions are rare below 100,000 terms
-_CHUNK_BATTLES = 2_000
 
 
 def score_longer_wins(training: pd.DataFrame, held_out: pd.DataFrame) -> pd.DataFrame:
@@ -70,14 +69,15 @@ def score_tfidf(training: pd.DataFrame, held_out: pd.DataFrame, *, seed: int = 0
     if len(training) < 2:
         logger.info("tfidf: fewer than two decided training battles; every battle is predicted half-half")
         return _predict(held_out, np.full(len(held_out), 0.5), tie_share=tie_share)
-    features = _Features().fit(training)
+    vocabulary = _Vocabulary()
+    features = vocabulary.fit_difference(training)
     # Without an intercept, a battle and its exchange are the same example: half of them are exchanged, so that both
     # classes occur whatever the labels are.
     sides = np.where(np.arange(len(training)) % 2 == 0, 1.0, -1.0)
-    oriented = sparse.diags_array((sides * np.sign(margins)).astype(np.float32)) @ features.difference(training)
+    oriented = sparse.diags_array((sides * np.sign(margins)).astype(np.float32)) @ features
     model = LogisticRegression(fit_intercept=False, solver="liblinear", random_state=seed)
     model.fit(oriented, sides > 0, sample_weight=np.abs(margins))
-    probabilities = model.predict_proba(features.difference(held_out))[:, 1]
+    probabilities = model.predict_proba(vocabulary.difference(held_out))[:, 1]
     return _predict(held_out, probabilities, tie_share=tie_share)
 
 
@@ -120,7 +120,7 @@ def score_baselines(
     return scored if ceiling is None else {**scored, "ceiling": ceiling}
 
 
-class _Features:
+class _Vocabulary:
     """TF-IDF of words and of character n-grams, side by side."""
 
     def __init__(self) -> None:
@@ -131,28 +131,27 @@ class _Features:
         )
         self._weights = tuple(TfidfTransformer(sublinear_tf=True) for _ in self._vectorizers)
 
-    def fit(self, battles: pd.DataFrame) -> "_Features":
-        """Learn the inverse document frequencies; every answer is a document."""
-        answers = pd.concat([battles["response_a"], battles["response_b"]])
-        for vectorizer, weights in zip(self._vectorizers, self._weights, strict=True):
-            weights.fit(vectorizer.transform(_read(answers)))
-        return self
+    def fit_difference(self, battles: pd.DataFrame) -> sparse.csr_array:
+        """Learn how rare each term is, every answer being a document; then as :meth:`difference`."""
+        counts = self._count(battles)
+        for weights, terms in zip(self._weights, counts, strict=True):
+            weights.fit(terms)
+        return self._subtract(counts)
 
     def difference(self, battles: pd.DataFrame) -> sparse.csr_array:
-        """Features of A minus those of B, ``(num_battles, num_features)``; a chunk at a time to save memory."""
-        chunks = [
-            self._vectorize(chunk["response_a"]) - self._vectorize(chunk["response_b"])
-            for chunk in (battles[start : start + _CHUNK_BATTLES] for start in range(0, len(battles), _CHUNK_BATTLES))
-        ]
-        return sparse.csr_array(sparse.vstack(chunks, format="csr"))
+        """Features of A minus those of B, ``(num_battles, num_features)``."""
+        return self._subtract(self._count(battles))
 
-    def _vectorize(self, answers: pd.Series) -> sparse.csr_array:
-        parts = zip(self._vectorizers, self._weights, strict=True)
-        return sparse.hstack([weights.transform(words.transform(_read(answers))) for words, weights in parts], "csr")
+    def _count(self, battles: pd.DataFrame) -> list[sparse.csr_array]:
+        """Count the terms of all answers A, then of all answers B, ``(2 * num_battles, num_features)`` each."""
+        answers = pd.concat([battles["response_a"], battles["response_b"]])
+        texts = answers.fillna("").str[:TFIDF_MAX_CHARACTERS].tolist()
+        return [vectorizer.transform(texts) for vectorizer in self._vectorizers]
 
-
-def _read(answers: pd.Series) -> list[str]:
-    return answers.fillna("").str[:TFIDF_MAX_CHARACTERS].tolist()
+    def _subtract(self, counts: list[sparse.csr_array]) -> sparse.csr_array:
+        weighted = [weights.transform(terms) for weights, terms in zip(self._weights, counts, strict=True)]
+        num_battles = weighted[0].shape[0] // 2
+        return sparse.csr_array(sparse.hstack([terms[:num_battles] - terms[num_battles:] for terms in weighted]))
 
 
 def _longer_side(battles: pd.DataFrame) -> np.ndarray:

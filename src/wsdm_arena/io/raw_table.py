@@ -1,0 +1,143 @@
+"""Raw tables: read whatever the user has, write nothing but what the simulated arena wrote before."""
+
+import glob
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from kedro.io import AbstractDataset, DatasetError
+from kedro.utils import find_kedro_project
+
+from wsdm_arena.io.atomic import replacing
+from wsdm_arena.preferences.raw_tables import RawTableError, find_files, read_raw_tables
+
+MARKER_NAME = ".simulated_arena.json"
+"""Lists the files of its folder that the simulated arena wrote, with the hashes of their contents."""
+
+_WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
+    ".parquet": lambda table, path: table.to_parquet(path, index=False),
+    ".csv": lambda table, path: table.to_csv(path, index=False),
+    ".jsonl": lambda table, path: table.to_json(path, orient="records", lines=True, force_ascii=False),
+}
+
+_CURES = (
+    "The contest's files are on https://www.kaggle.com/competitions/wsdm-cup-multi-chatbot-arena; "
+    "`kedro run --pipelines simulated_arena` writes simulated ones; "
+    "--params raw.train=<files> (or raw.test) reads files of your own."
+)
+
+
+class RawTableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
+    """One or many raw files as one table; see :func:`wsdm_arena.preferences.raw_tables.read_raw_tables`.
+
+    Saving is for the simulated arena only: it refuses to replace a file that the arena did not write.
+
+    Args:
+        filepath: A path, a glob pattern, a directory, several of these separated by commas, or a list of them; relative
+            ones start from the project's directory.
+        metadata: For plugins.
+    """
+
+    def __init__(self, *, filepath: str | list[str], metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = filepath
+        self.metadata = metadata
+
+    def load(self) -> pd.DataFrame:
+        """Read all files.
+
+        Raises:
+            DatasetError: A file is missing or unreadable; the message says which, and what to do.
+        """
+        try:
+            files = self._find_files()
+        except RawTableError as error:
+            raise DatasetError(f"{error}. {_CURES}") from None
+        try:
+            return read_raw_tables(files)
+        except RawTableError as error:
+            raise DatasetError(str(error)) from None
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Write the table in the format of its suffix, atomically, and note it in the folder's marker.
+
+        Raises:
+            DatasetError: See :meth:`check_writable`.
+        """
+        path = self.check_writable()
+        with replacing(path) as partial:
+            _WRITERS[path.suffix](data, partial)
+            written = _hash_file(partial)
+            _note(path, [*_noted_hashes(path), written])  # before the file, or a crash between would disown it
+        _note(path, [written])
+
+    def check_writable(self) -> Path:
+        """Make sure that saving replaces nothing but a file of the simulated arena.
+
+        Returns:
+            The file that saving would write.
+
+        Raises:
+            DatasetError: The entry names more than one file or an unknown format, or the file exists and is not what
+                the simulated arena wrote there.
+        """
+        path = Path(str(self._filepath))
+        if isinstance(self._filepath, list) or path.suffix not in _WRITERS or _names_many(path):
+            known = ", ".join(_WRITERS)
+            raise DatasetError(f"{self._filepath} is no single file ({known}) to write to; nothing was changed")
+        if path.exists() and _hash_file(path) not in _noted_hashes(path):
+            raise DatasetError(
+                f"{path} was not written by the simulated arena, or was changed since; nothing was changed. "
+                "Move it away to simulate, or read it: --params raw.train=<files> (or raw.test)."
+            )
+        return path
+
+    def _find_files(self) -> list[Path]:
+        return find_files(self._filepath, relative_to=find_kedro_project(Path.cwd()) or Path.cwd())
+
+    def _exists(self) -> bool:
+        try:
+            return bool(self._find_files())
+        except RawTableError:
+            return False
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath}
+
+
+def _names_many(path: Path) -> bool:
+    """Tell a pattern or a list from the name of one file, which may have its characters too."""
+    if path.is_file():
+        return False
+    unsure = path.name if path.parent.is_dir() else str(path)
+    return path.is_dir() or "," in unsure or glob.has_magic(unsure)
+
+
+def _noted_hashes(path: Path) -> list[str]:
+    return _read_marker(path.with_name(MARKER_NAME)).get(path.name, [])
+
+
+def _note(path: Path, hashes: list[str]) -> None:
+    marker = path.with_name(MARKER_NAME)
+    files = _read_marker(marker) | {path.name: hashes}
+    with replacing(marker) as partial:
+        partial.write_text(json.dumps({"simulated": files}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _read_marker(marker: Path) -> dict[str, list[str]]:
+    if not marker.exists():
+        return {}
+    try:
+        return json.loads(marker.read_text(encoding="utf-8"))["simulated"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(
+            f"{marker} is damaged ({error}); nothing was changed. Remove it and the files beside it."
+        ) from error
+
+
+def _hash_file(path: Path) -> str:
+    with open(os.fspath(path), "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,30 @@
+"""Tables of our own: Parquet, written atomically."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from kedro.io import DatasetError
+from kedro_datasets.pandas import ParquetDataset
+
+from wsdm_arena.io.atomic import replacing
+
+
+class TableDataset(ParquetDataset):
+    """A Parquet table on a local disk that a killed run cannot leave half written.
+
+    Takes the arguments of ``pandas.ParquetDataset``; the index of a frame is not saved unless ``save_args`` says so.
+    """
+
+    DEFAULT_SAVE_ARGS: dict[str, Any] = {"index": False}  # noqa: RUF012 (Kedro's own declaration)
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        if self._protocol != "file":
+            raise DatasetError(f"{self._filepath}: tables are written to local disks, not over {self._protocol}")
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Write the table under a temporary name, then give it its own."""
+        with replacing(Path(str(self._get_save_path()))) as partial:
+            data.to_parquet(partial, **self._save_args)
+        self._invalidate_cache()
