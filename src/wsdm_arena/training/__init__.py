@@ -1,1 +1,1 @@
-"""Training under torchrun: run directory, sharded weights, optimizer, schedule, resume state. Knows nothing of Kedro."""
+"""Training under torchrun: run directory, sharded weights, optimizer, schedule, resume state. Knows no Kedro."""

@@ -13,30 +13,56 @@ from collections.abc import Sequence
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from wsdm_arena.training.distributed import DistributedContext
-from wsdm_arena.training.run import RunDirectory
+from wsdm_arena.modeling.attention import UnsupportedJudgeError
+from wsdm_arena.modeling.checkpoint import CheckpointError
+from wsdm_arena.prompts.store import TokenStoreError
+from wsdm_arena.training.data import SelectionError
+from wsdm_arena.training.distributed import DeviceError, DistributedContext
+from wsdm_arena.training.run import RunDirectory, RunError
 from wsdm_arena.training.session import Session
 from wsdm_arena.training.start import seed_generators
+from wsdm_arena.training.trainer import TrainingDivergedError
+
+logger = logging.getLogger(__name__)
+
+USER_ERRORS = (
+    CheckpointError,
+    DeviceError,
+    RunError,
+    SelectionError,
+    TokenStoreError,
+    TrainingDivergedError,
+    UnsupportedJudgeError,
+)
+"""What a user can cure: one line says what is wrong and what to do."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Bring one run directory to its end."""
     parser = argparse.ArgumentParser(prog="python -m wsdm_arena.training", description=__doc__)
     parser.add_argument("run_dir", help="directory with the run's run.json")
-    run = RunDirectory(parser.parse_args(arguments).run_dir)
+    try:
+        bring_to_end(RunDirectory(parser.parse_args(arguments).run_dir))
+    except USER_ERRORS as error:
+        logger.error("%s", error)
+        return 1
+    return 0
+
+
+def bring_to_end(run: RunDirectory) -> None:
+    """Do whatever is left to do in a run directory, as one of the processes that share the work."""
     config = run.read_config()
     disable_progress_bar()
     context = DistributedContext.from_environment(device=config.device, backend=config.backend)
     _configure_logging(context)
     if run.is_complete(config):
-        logging.getLogger(__name__).info("%s is complete", run.path)
-        return 0
+        logger.info("%s is complete", run.path)
+        return
     if config.threads_per_process is not None:
         torch.set_num_threads(config.threads_per_process)
     seed_generators(config.seed)
     with context.process_group() as mesh:
         Session(run, config, context, mesh).finish()
-    return 0
 
 
 def _configure_logging(context: DistributedContext) -> None:

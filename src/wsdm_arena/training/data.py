@@ -67,12 +67,14 @@ class RunData:
         phases: For each phase, in order, positions in ``train``.
         held_out: Battles to score; a pair with two votes stands here twice.
         template_hash: Of the prompt that the tokens were made with.
+        tokenizer_hash: Of the tokenizer.
     """
 
     train: LabelledBattles
     phases: tuple[npt.NDArray[np.int64], ...]
     held_out: LabelledBattles
     template_hash: str
+    tokenizer_hash: str
 
 
 def load_run_data(config: RunConfig) -> RunData:
@@ -82,9 +84,12 @@ def load_run_data(config: RunConfig) -> RunData:
         SelectionError: Columns, splits, labels or tokens are missing; names the file and the rows.
     """
     stores = {table.table: TokenStore.open(table.path) for table in config.tokens}
-    hashes = {store.template.hash for store in stores.values()}
-    if len(hashes) != 1:
-        raise SelectionError(f"token tables {sorted(stores)} were made with {len(hashes)} templates; must be one")
+    origins = {(store.template.hash, str(store.manifest["tokenizer_hash"])) for store in stores.values()}
+    if len(origins) != 1:
+        raise SelectionError(
+            f"token tables {sorted(stores)} were made with {len(origins)} combinations of template and tokenizer; "
+            "must be one"
+        )
     selection = _read_selection(config.selection, config.num_classes)
     train = _join(selection[selection["split"] == "train"], stores, config)
     held_out = _join(selection[selection["split"] == "held_out"], stores, config)
@@ -96,7 +101,7 @@ def load_run_data(config: RunConfig) -> RunData:
     if not phases:
         raise SelectionError(f"{config.selection}: no row has split 'train'")
     _require_labels(train, config.selection)
-    return RunData(train, phases, held_out, hashes.pop())
+    return RunData(train, phases, held_out, *origins.pop())
 
 
 def _read_selection(path: Path, num_classes: int) -> pd.DataFrame:

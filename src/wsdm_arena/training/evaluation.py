@@ -8,6 +8,7 @@ import torch
 from torch.distributed.fsdp import FSDPModule
 
 from wsdm_arena.config import RunConfig
+from wsdm_arena.metrics import accuracy, log_loss
 from wsdm_arena.modeling.judge import Judge
 from wsdm_arena.scoring.predictor import score_pairs
 from wsdm_arena.training.data import LabelledBattles
@@ -24,7 +25,6 @@ PREDICTION_COLUMNS = (
     "template_hash",
     "truncated",
 )
-_SMALLEST_PROBABILITY = 1e-7
 
 
 @dataclass(frozen=True)
@@ -83,22 +83,18 @@ def evaluate_predictions(predictions: pd.DataFrame, battles: LabelledBattles) ->
         battles: Votes on these pairs; those without a label are left out.
 
     Returns:
-        ``num_battles``; ``accuracy`` among votes that name a winner, half a point for an even prediction; ``log_loss``
-        in nats, over all votes. None where there is nothing to compare.
+        ``num_battles``, ``accuracy`` and ``log_loss`` (nats); None where there is nothing to compare.
     """
     is_labelled = ~np.isnan(battles.labels).any(axis=1)
     labels = battles.labels[is_labelled].astype(np.float64)
     if not len(labels):
         return {"num_battles": 0, "accuracy": None, "log_loss": None}
-    mean = predictions.groupby("pair_id")["probabilities"].agg(lambda rows: np.mean(np.stack(list(rows)), axis=0))
-    predicted = np.stack(mean.loc[battles.tokens.pair_ids[is_labelled].tolist()].to_list()).astype(np.float64)
-    log_loss = -(labels * np.log(np.maximum(predicted, _SMALLEST_PROBABILITY))).sum(axis=1).mean()
-    margins, votes = predicted[:, 0] - predicted[:, 1], labels[:, 0] - labels[:, 1]
-    points = 0.5 + 0.5 * np.sign(margins * votes)[votes != 0]
+    means = predictions.groupby("pair_id")["probabilities"].agg(lambda rows: np.mean(np.stack(list(rows)), axis=0))
+    predicted = np.stack(means.loc[battles.tokens.pair_ids[is_labelled].tolist()].to_list()).astype(np.float64)
     return {
         "num_battles": len(labels),
-        "accuracy": float(points.mean()) if len(points) else None,
-        "log_loss": float(log_loss),
+        "accuracy": accuracy(predicted, labels),
+        "log_loss": log_loss(predicted, labels),
     }
 
 

@@ -7,6 +7,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ class RunDirectory:
         if not self.complete.is_file():
             return False
         require_same_run(json.loads(self.complete.read_text()).get("fingerprint"), config, self.complete)
+        shutil.rmtree(self.state, ignore_errors=True)  # the process may have been killed just before it did so
         return True
 
     def write_complete(self, config: RunConfig, metrics: Mapping[str, Any], *, world_size: int) -> None:

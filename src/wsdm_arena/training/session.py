@@ -16,7 +16,7 @@ from wsdm_arena.training.distributed import DistributedContext, gather_weights
 from wsdm_arena.training.evaluation import Evaluator, evaluate_predictions
 from wsdm_arena.training.resume import ResumeStates
 from wsdm_arena.training.run import JsonLines, RunDirectory, require_same_run
-from wsdm_arena.training.start import build_initial_judge, find_tokenizer
+from wsdm_arena.training.start import build_initial_judge, find_tokenizer, require_matching_tokens
 from wsdm_arena.training.trainer import Trainer, prepare_for_training
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,8 @@ class Session:
         return judge
 
     def _train(self) -> Judge:
+        if self._context.is_main:
+            require_matching_tokens(self._config, self._data.tokenizer_hash)
         judge = build_initial_judge(self._config)
         metrics, evaluations = JsonLines(self._run.metrics), JsonLines(self._run.evaluations)
         trainer = Trainer(

@@ -10,6 +10,7 @@ from huggingface_hub import snapshot_download
 from wsdm_arena.config import RunConfig
 from wsdm_arena.modeling.checkpoint import TOKENIZER_FILES, load_judge
 from wsdm_arena.modeling.judge import Judge, build_judge
+from wsdm_arena.prompts.tokenizers import fingerprint_tokenizer, load_tokenizer
 from wsdm_arena.training.run import RunError
 
 
@@ -57,6 +58,20 @@ def find_tokenizer(config: RunConfig) -> Path:
     return Path(
         snapshot_download(config.judge.backbone, revision=config.judge.revision, allow_patterns=list(TOKENIZER_FILES))
     )
+
+
+def require_matching_tokens(config: RunConfig, tokenizer_hash: str) -> None:
+    """Refuse tokens that another tokenizer made.
+
+    Raises:
+        RunError: The judge's tokenizer is another one than that of the token tables.
+    """
+    directory = find_tokenizer(config)
+    if fingerprint_tokenizer(load_tokenizer(directory)) != tokenizer_hash:
+        raise RunError(
+            f"the token tables {[str(table.path) for table in config.tokens]} were made with another tokenizer than "
+            f"that of {directory}; tokenise them with this judge's own"
+        )
 
 
 def seed_generators(seed: int) -> None:

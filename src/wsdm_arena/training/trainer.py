@@ -4,7 +4,9 @@ Shapes: S segments of a micro-batch, C classes, T packed tokens.
 """
 
 import logging
+import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -31,6 +33,10 @@ from wsdm_arena.training.run import JsonLines
 from wsdm_arena.training.schedule import learning_rate_factor
 
 logger = logging.getLogger(__name__)
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss has become infinite or not a number."""
 
 
 @dataclass
@@ -66,6 +72,11 @@ class Trainer:
         states: Resume states.
         metrics: One line a logged update.
         on_update: Called on all ranks after each update and before its state is saved, with updates done and total.
+
+    Attributes:
+        judge: The judge, sharded.
+        data: Battles of the run.
+        planner: All updates.
     """
 
     def __init__(
@@ -79,15 +90,15 @@ class Trainer:
         metrics: JsonLines,
         on_update: Callable[[int, int], None],
     ) -> None:
-        self._judge = judge
-        self._data = data
+        self.judge = judge
+        self.data = data
         self._seed = config.seed
         self._training = config.judge.training
         self._name = f"{config.judge.stage}.{config.judge.judge}"
         self._context = context
         self._states = states
         self._metrics = metrics
-        self._on_update = on_update
+        self.on_update = on_update
         self.planner = _plan(data, config, context)
         prepare_for_training(judge, config, mesh)
         self._reduces_every_micro_step = reduces_every_micro_step(judge, self._training)
@@ -116,12 +127,13 @@ class Trainer:
         ) as progress:
             self._window = self._new_window()
             for plan in self.planner:
-                self._judge.train()
+                self.judge.train()
                 learning_rate = self._learning_rate(plan.update)
-                square_sum = self._accumulate_gradients(plan)
+                self.accumulate_gradients(plan)
+                square_sum = self._optimizer.gradient_square_sum() if self._is_logged(plan.update) else None
                 self._optimizer.step(learning_rate)
                 is_save_due, details = self._log(plan, learning_rate, square_sum)
-                self._on_update(plan.update + 1, num_updates)
+                self.on_update(plan.update + 1, num_updates)
                 if is_save_due and plan.update + 1 < num_updates:
                     self.save(plan.update + 1)
                 progress.advance(details=details)
@@ -136,27 +148,26 @@ class Trainer:
         )
         self._last_saved_s = time.monotonic()
 
-    def _accumulate_gradients(self, plan: UpdatePlan) -> float | None:
-        """Run all micro-batches of this rank, and return its part of the squared gradient norm if it is logged."""
+    def accumulate_gradients(self, plan: UpdatePlan) -> None:
+        """Read one global batch; afterwards every parameter holds this rank's shard of its gradient. A collective."""
         last = len(plan.micro_steps) - 1
         for number, members_of_rank in enumerate(plan.micro_steps):
             self._defer_communication(is_last=number == last)
             self._micro_batch_loss(plan, members_of_rank[self._context.rank]).backward()
         self._count(plan)
-        return self._optimizer.gradient_square_sum() if self._is_logged(plan.update) else None
 
     def _defer_communication(self, *, is_last: bool) -> None:
         """Between micro-steps keep what fits: whole gradients if small, gathered weights if the sharding says so."""
-        assert isinstance(self._judge, FSDPModule)  # which prepare_for_training made of it
-        self._judge.set_is_last_backward(is_last)
-        self._judge.set_requires_gradient_sync(is_last or self._reduces_every_micro_step)
-        self._judge.set_reshard_after_backward(is_last or self._training.sharding == "full")
+        assert isinstance(self.judge, FSDPModule)  # which prepare_for_training made of it
+        self.judge.set_is_last_backward(is_last)
+        self.judge.set_requires_gradient_sync(is_last or self._reduces_every_micro_step)
+        self.judge.set_reshard_after_backward(is_last or self._training.sharding == "full")
 
     def _micro_batch_loss(self, plan: UpdatePlan, members: npt.NDArray[np.int64]) -> Tensor:
         """This micro-batch's part of the global batch's loss."""
         if not len(members):
             return self._placeholder_loss(plan)
-        sequences = [self._data.train.tokens.sequence(number) for number in members]
+        sequences = [self.data.train.tokens.sequence(number) for number in members]
         batch = PackedBatch.from_sequences(sequences).to(self._context.device, non_blocking=True)
         logits, language_loss = self._forward(batch, self._keep_masks(members, plan.update))
         judge_loss = soft_label_cross_entropy(logits, self._labels(members))
@@ -175,28 +186,28 @@ class Trainer:
 
     def _forward(self, batch: PackedBatch, masks: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
         if self._training.language_modeling_weight:
-            return self._judge(batch, masks, language_modeling=True)
-        return self._judge(batch, masks), None
+            return self.judge(batch, masks, language_modeling=True)
+        return self.judge(batch, masks), None
 
     def _keep_masks(self, members: npt.NDArray[np.int64], update: int) -> tuple[Tensor, ...]:
         """Dropout of the head, the same wherever a sequence is read."""
-        pair_ids = self._data.train.tokens.pair_ids
+        pair_ids = self.data.train.tokens.pair_ids
         masks = draw_keep_masks(
             [(str(pair_ids[number // 2]), ORDERS[number % 2]) for number in members.tolist()],
-            self._judge.head.dropout_widths,
-            rate=self._judge.head.config.dropout,
+            self.judge.head.dropout_widths,
+            rate=self.judge.head.config.dropout,
             seed=self._seed,
             update=update,
         )
         return tuple(mask.to(self._context.device, non_blocking=True) for mask in masks)
 
     def _labels(self, members: npt.NDArray[np.int64]) -> Tensor:
-        canonical = torch.from_numpy(self._data.train.labels[members // 2])
+        canonical = torch.from_numpy(self.data.train.labels[members // 2])
         is_swapped = torch.from_numpy(members % 2 == 1)[:, None]
         return torch.where(is_swapped, swap_labels(canonical), canonical).to(self._context.device, non_blocking=True)
 
     def _num_targets(self, plan: UpdatePlan) -> int:
-        return 2 * int((self._data.train.tokens.lengths[plan.battles] - 1).sum())
+        return 2 * int((self.data.train.tokens.lengths[plan.battles] - 1).sum())
 
     def _learning_rate(self, update: int) -> float:
         factor = learning_rate_factor(update, len(self.planner), self._training.schedule)
@@ -214,7 +225,7 @@ class Trainer:
         return Window(zero, zero.clone(), 0, 0, 0, time.monotonic())
 
     def _count(self, plan: UpdatePlan) -> None:
-        num_tokens = 2 * int(self._data.train.tokens.lengths[plan.battles].sum())
+        num_tokens = 2 * int(self.data.train.tokens.lengths[plan.battles].sum())
         self._tokens_done += num_tokens
         self._window.num_tokens += num_tokens
         self._window.num_sequences += 2 * len(plan.battles)
@@ -234,6 +245,11 @@ class Trainer:
         judge_loss, language_loss, square_sum, late = self._context.sum_over_ranks(
             [window.judge_loss.item(), window.language_loss.item(), square_sum, late]
         )
+        if not math.isfinite(judge_loss + language_loss):
+            raise TrainingDivergedError(
+                f"{self._name}: the loss of update {plan.update + 1} is not a finite number; "
+                "lower training.optimizer.peak_learning_rate"
+            )
         tokens_per_s = window.num_tokens / (time.monotonic() - window.started_s)
         record = {
             "update": plan.update + 1,
@@ -264,8 +280,10 @@ class Trainer:
 def prepare_for_training(judge: Judge, config: RunConfig, mesh: DeviceMesh) -> None:
     """Shard the weights and turn on what the configuration asks for, in place."""
     training = config.judge.training
-    if training.activation_checkpointing:
-        judge.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+    if training.activation_checkpointing:  # decoder layers draw no random numbers, so there is no state to preserve
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # the new name of this method is not in every transformers 5
+            judge.backbone.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
     shard_weights(judge, judge.decoder_layers, training, mesh)
 
 

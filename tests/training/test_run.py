@@ -1,0 +1,54 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.training.tiny_runs import TinyRuns
+from wsdm_arena.config import RunConfig
+from wsdm_arena.training.run import JsonLines, RunDirectory, RunError
+
+
+def test_cutting_back_drops_later_updates_and_a_half_written_line(tmp_path: Path) -> None:
+    lines = JsonLines(tmp_path / "metrics.jsonl")
+    for update in (1, 2, 3):
+        lines.append({"update": update, "loss": 0.5})
+    with lines.path.open("a") as file:
+        file.write('{"update": 4, "lo')
+    lines.cut_back(2)
+    assert [json.loads(line)["update"] for line in lines.path.read_text().splitlines()] == [1, 2]
+
+
+def test_cutting_back_a_missing_file_is_nothing(tmp_path: Path) -> None:
+    JsonLines(tmp_path / "metrics.jsonl").cut_back(2)
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_directory_without_configuration_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"run\.json is missing"):
+        RunDirectory(tmp_path).read_config()
+
+
+def test_a_misspelt_key_is_named(tiny_runs: TinyRuns, tmp_path: Path) -> None:
+    config = json.loads((tiny_runs.make("misspelt") / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(config | {"sead": 1}))
+    with pytest.raises(RunError, match="sead"):
+        RunDirectory(tmp_path).read_config()
+
+
+def test_a_finished_run_of_another_configuration_is_refused_by_name(tiny_runs: TinyRuns) -> None:
+    run = RunDirectory(tiny_runs.make("finished"))
+    config = run.read_config()
+    run.write_complete(config, {"accuracy": 0.5}, world_size=1)
+    assert run.is_complete(config)
+    other = RunConfig.model_validate(config.model_dump() | {"fingerprint": "another"})
+    with pytest.raises(RunError, match=r"complete\.json belongs to run finished.*describes run another"):
+        run.is_complete(other)
+
+
+def test_a_finished_run_loses_the_state_it_could_not_delete(tiny_runs: TinyRuns) -> None:
+    run = RunDirectory(tiny_runs.make("leftover"))
+    config = run.read_config()
+    run.write_complete(config, {}, world_size=1)
+    (run.state / "update-000001").mkdir(parents=True)
+    assert run.is_complete(config)
+    assert not run.state.exists()
