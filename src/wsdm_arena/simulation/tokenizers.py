@@ -13,8 +13,10 @@ from transformers import PreTrainedTokenizerFast
 
 TokenizerFamily = Literal["gemma", "llama"]
 
-_PIECES = Regex(r" ?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+")
-"""Words with their marks (an Indic vowel sign belongs to its word), single digits, runs of punctuation, blanks."""
+_PIECES = Regex(r"[ \n]?[\p{L}\p{M}]+|\p{N}|[ \n]?[^\s\p{L}\p{M}\p{N}]+|\s+")
+"""Words with their marks (an Indic vowel sign belongs to its word), single digits, runs of punctuation, blanks.
+
+A line feed joins the word after it, so that a heading at the start of a line costs no token more than within it."""
 
 _GEMMA_TEMPLATE = """\
 {{ bos_token }}
