@@ -15,6 +15,7 @@ from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
 
 from tests.tiny_tokenizers import gemma_style, llama_style, save_tokenizer
 from wsdm_arena.config import TemplateConfig, TruncationConfig
+from wsdm_arena.prompts.progress import show_progress
 from wsdm_arena.prompts.store import TokenStore, TokenStoreError, build_token_store
 from wsdm_arena.prompts.tokenizers import PromptError
 
@@ -235,6 +236,14 @@ def test_a_failed_build_leaves_nothing(tmp_path, tokenizer_dir):
     with pytest.raises(OSError, match="disk full"):
         build(tmp_path, tokenizer_dir, progress=fail)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_progress_bar_counts_pairs(tmp_path, tokenizer_dir, capsys):
+    with show_progress("tokens of battles") as progress:
+        build(tmp_path, tokenizer_dir, progress=progress)
+    shown = capsys.readouterr().out
+    assert "tokens of battles" in shown
+    assert "3/3" in shown
 
 
 def test_a_store_uses_two_bytes_a_token_where_they_suffice_and_four_elsewhere(tmp_path, tokenizer_dir):

@@ -121,6 +121,14 @@ def test_todays_date_does_not_get_into_the_tokens():
     assert texts_of(tokenizer, rendered)[0].startswith("<bos>Today: 26 Jul 2024\n")
 
 
+def test_truncation_left_on_by_an_earlier_call_does_not_shorten_the_template():
+    tokenizer = copy.deepcopy(llama_style())
+    whole = render_template(tokenizer, TEMPLATE, system_role=True)
+    tokenizer("some text", truncation=True, max_length=2)
+    assert tokenizer.backend_tokenizer.truncation is not None  # guard
+    assert render_template(tokenizer, TEMPLATE, system_role=True) == whole
+
+
 def test_trimming_chat_templates_do_not_trim_our_texts():
     spaced = TEMPLATE.model_copy(update={"battle_end": "\nend \n\n"})
     rendered = render_template(gemma_style(), spaced, system_role=False)

@@ -1,6 +1,5 @@
 """The judging prompt as constant token ids around a battle's three texts."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -11,12 +10,10 @@ from jinja2.exceptions import TemplateError
 
 from wsdm_arena.config import TemplateConfig
 from wsdm_arena.prompts.text import TextEncoder
-from wsdm_arena.prompts.tokenizers import PromptError, build_trusted_tokenizer
+from wsdm_arena.prompts.tokenizers import PromptError, build_trusted_tokenizer, forget_calls
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-logger = logging.getLogger(__name__)
 
 _SYSTEM_SENTINEL = "Q7systemQ7"
 _USER_SENTINEL = "Q7userQ7"
@@ -94,6 +91,7 @@ def render_template(
         PromptError: There is no chat template, or it refuses or loses a message.
     """
     before_system, before_user, after_user = _split_chat(tokenizer, system_role=system_role)
+    forget_calls(tokenizer.backend_tokenizer)
     trusted = build_trusted_tokenizer(tokenizer.backend_tokenizer)
     encoder = encoder or TextEncoder(tokenizer)
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken, Tokenizer
-from tokenizers.models import BPE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,8 +52,7 @@ def load_tokenizer(directory: str | Path, *, revision: str | None = None) -> "Pr
 def fingerprint_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> str:
     """Hash what decides about token ids: vocabulary, rules, control tokens and chat template (32 hex digits)."""
     backend = tokenizer.backend_tokenizer
-    backend.no_truncation()  # state that calls leave behind, not part of what the tokenizer is
-    backend.no_padding()
+    forget_calls(backend)
     roles = {name: str(token) for name, token in sorted(tokenizer.special_tokens_map.items())}
     digest = blake2b(digest_size=16)
     for part in (backend.to_str(), json.dumps(roles), json.dumps(tokenizer.chat_template)):
@@ -62,6 +60,12 @@ def fingerprint_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> str:
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     return digest.hexdigest()
+
+
+def forget_calls(backend: Tokenizer) -> None:
+    """Undo the truncation and padding that a file or an earlier call left switched on; constant text must be whole."""
+    backend.no_truncation()
+    backend.no_padding()
 
 
 def count_token_ids(tokenizer: "PreTrainedTokenizerBase") -> int:
@@ -135,7 +139,7 @@ def find_character_starts(tokenizer: "PreTrainedTokenizerBase") -> list[bool]:
             starts[token_id] = token[:1] not in _CONTINUATION_CHARACTERS
         for token_id in backend.get_added_tokens_decoder():
             starts[token_id] = True
-    elif isinstance(backend.model, BPE) or hasattr(backend.model, "byte_fallback"):
+    else:
         for byte in range(0x80, 0xC0):
             token_id = backend.model.token_to_id(f"<0x{byte:02X}>")
             if token_id is not None:
