@@ -15,7 +15,7 @@ from wsdm_arena.config import (
     TruncationConfig,
 )
 from wsdm_arena.prompts.store import build_token_store
-from wsdm_arena.scoring.scoreboard import judge_rows
+from wsdm_arena.scoring.scoreboard import Provenance, ScoreboardRow, judge_rows
 from wsdm_arena.training.launch import describe_run, launch_training, locate_backbone
 
 
@@ -74,3 +74,42 @@ def train_judge(
         "predictions_at_start": pd.read_parquet(finished.predictions_at_start),
         "training_metrics": pd.DataFrame(json.loads(line) for line in finished.metrics.read_text().splitlines()),
     }
+
+
+def evaluate_judge(
+    predictions: pd.DataFrame,
+    predictions_at_start: pd.DataFrame,
+    battles: pd.DataFrame,
+    simulated_truth: pd.DataFrame,
+    judge: ResolvedJudge,
+    preferences: PreferencesConfig,
+    reporting: ReportingConfig,
+    run_context: dict[str, Any],
+) -> list[ScoreboardRow]:
+    """Score the judge on the held-out fold, and its backbone as it was before the first update.
+
+    Returns:
+        Rows of the scoreboard: all battles, then the slices; the backbone's rows have the stage ``backbone``.
+    """
+    fold, provenance = preferences.held_out_fold, Provenance(**run_context)
+    rows = judge_rows(
+        predictions,
+        battles,
+        stage=judge.stage,
+        judge=judge.judge,
+        fold=fold,
+        truth=simulated_truth,
+        confidence=reporting.confidence,
+        provenance=provenance,
+    )
+    if predictions_at_start.empty:
+        return rows
+    return rows + judge_rows(
+        predictions_at_start,
+        battles[battles["pair_id"].isin(predictions_at_start["pair_id"])],
+        stage="backbone",
+        judge=judge.judge,
+        fold=fold,
+        confidence=reporting.confidence,
+        provenance=provenance,
+    )

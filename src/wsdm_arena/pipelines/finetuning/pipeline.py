@@ -27,7 +27,7 @@ def judge_training(stage: str, judge: str) -> Pipeline:
 
     The training node starts one torchrun that trains, predicts the held-out fold and evaluates.
     """
-    shared = {"battles", "simulated_truth", "token_store", "training_runs"}
+    shared = {"battles", "simulated_truth", "token_store", "training_runs", "run_context"}
     selection = f"{stage}.selection@path"
     template = Pipeline(
         [
@@ -66,6 +66,7 @@ def judge_training(stage: str, judge: str) -> Pipeline:
                     "judge": "params:judge",
                     "preferences": "params:preferences",
                     "reporting": "params:reporting",
+                    "run_context": "run_context",
                 },
                 "scores",
                 name="evaluate",
