@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from kedro.io import DataCatalog, DatasetError
 from pandera.errors import SchemaErrors
 
 from wsdm_arena import schemas
@@ -83,3 +84,16 @@ def test_tables_are_described_without_torch():
     modules = "wsdm_arena.schemas, wsdm_arena.metrics, wsdm_arena.preferences.battles"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["Battles", "TestPairs", "Selection", "Predictions"])
+def test_kedro_takes_a_schema_as_a_catalog_entrys_validator(tmp_path, battles, name):
+    entry = {
+        "type": "wsdm_arena.io.table.TableDataset",
+        "filepath": str(tmp_path / "t.parquet"),
+        "validator": f"wsdm_arena.schemas.{name}",
+    }
+    catalog = DataCatalog.from_config({"table": entry})
+    with pytest.raises(DatasetError, match="pair_id"):
+        catalog.save("table", battles.drop(columns="pair_id"))
+    assert not (tmp_path / "t.parquet").exists()

@@ -4,10 +4,10 @@ Shapes: N battles, C classes (a wins, b wins and, with three, a tie); rows of pr
 """
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 _EPSILON = 1e-7  # float32 cannot tell smaller probabilities from 0 and 1 at both ends
 _TIE_TOLERANCE = 1e-12
@@ -103,7 +103,7 @@ def wilson_interval(successes: float, trials: int, *, confidence: float = 0.95) 
     """
     if trials == 0:
         return 0.0, 1.0
-    z = float(stats.norm.ppf((1 + confidence) / 2))
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
     share = successes / trials
     center = share + z**2 / (2 * trials)
     margin = z * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
@@ -135,10 +135,12 @@ def compare_paired(first: np.ndarray, second: np.ndarray) -> PairedComparison:
     Raises:
         ValueError: The shapes differ.
     """
+    from scipy.stats import binomtest  # a second to import, which every command would pay
+
     if first.shape != second.shape:
         raise ValueError(f"the predictors were scored on different battles: {first.shape} and {second.shape}")
     wins, losses = int((first > second).sum()), int((first < second).sum())
-    p_value = float(stats.binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0
+    p_value = float(binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0
     difference = float(np.mean(first - second)) if len(first) else float("nan")
     return PairedComparison(len(first), difference, wins, losses, p_value)
 

@@ -16,19 +16,24 @@ def table(raw) -> pd.DataFrame:
 def test_every_row_is_kept_even_without_texts(table):
     table.loc[0, ["prompt", "response_a", "response_b"]] = None
     table.loc[1, ["response_a", "response_b"]] = "same"
-    pairs = build_test_pairs(table)
+    pairs, report = build_test_pairs(table)
     schemas.TestPairs.validate(pairs, lazy=True)
     assert pairs["id"].tolist() == table["id"].tolist()
     assert pairs["pair_id"][0] == pair_id(None, None, None)
     assert pairs["scored"].tolist() == [False] * 12
+    assert report["dropped"] == report["left_out"] == {}
 
 
 def test_a_table_without_ids_gets_the_numbers_of_its_rows(table):
-    assert build_test_pairs(table.drop(columns="id"))["id"].tolist() == [str(number) for number in range(1, 13)]
+    assert build_test_pairs(table.drop(columns="id")).test_pairs["id"].tolist() == [
+        str(number) for number in range(1, 13)
+    ]
 
 
 def test_an_id_of_two_pairs_is_refused_and_a_repeated_row_is_kept_once(table):
-    assert len(build_test_pairs(pd.concat([table, table.iloc[[2]]]))) == 12
+    pairs, report = build_test_pairs(pd.concat([table, table.iloc[[2]]]))
+    assert len(pairs) == report["num_test_pairs"] == 12
+    assert report["left_out"] == {"the row repeats another": 1}
     table.loc[3, "id"] = "v1"
     with pytest.raises(BattlesError, match=r"column 'id'.*'v1'.*row 2 \(id v1\); table row 4 \(id v1\)"):
         build_test_pairs(table)
@@ -36,9 +41,10 @@ def test_an_id_of_two_pairs_is_refused_and_a_repeated_row_is_kept_once(table):
 
 def test_an_unreadable_row_still_gets_an_answer(tmp_path):
     (tmp_path / "t.jsonl").write_text('{"id": "x", "prompt": "p", "response_a": "a", "response_b": "b"}\n{broken\n')
-    pairs = build_test_pairs(read_raw_tables(find_files(tmp_path)))
+    pairs, report = build_test_pairs(read_raw_tables(find_files(tmp_path)))
     schemas.TestPairs.validate(pairs, lazy=True)
     assert pairs["id"].tolist() == ["x", "2"]
+    assert report["repaired"] == {"the row cannot be read: kept without texts": 1}
 
 
 def test_a_missing_column_is_refused(table):

@@ -4,7 +4,6 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 
 class BattlesError(ValueError):
@@ -28,6 +27,8 @@ def assign_folds(prompt_groups: pd.Series, winners: pd.Series, *, num_folds: int
     Raises:
         BattlesError: There are too few prompts, or battles, for that many folds.
     """
+    from sklearn.model_selection import StratifiedGroupKFold  # a second to import, which every command would pay
+
     num_groups = prompt_groups.nunique()
     if num_groups < num_folds:
         raise BattlesError(

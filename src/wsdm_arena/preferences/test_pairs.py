@@ -1,6 +1,6 @@
 """Pairs to be judged: every row of the test table, since every row wants an answer."""
 
-import logging
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,17 @@ from wsdm_arena.preferences.raw_tables import FAULT_COLUMN, INTERNAL_COLUMNS, TE
 from wsdm_arena.preferences.row_report import RowReport
 from wsdm_arena.preferences.texts import clean_names, clean_texts, count_turns, is_null, storable_column
 
-logger = logging.getLogger(__name__)
-
 _FRONT_COLUMNS = ("pair_id", "id", "source", "prompt", "response_a", "response_b", "num_turns", "language")
 
 
-def build_test_pairs(raw: pd.DataFrame) -> pd.DataFrame:
+class TestPairTables(NamedTuple):
+    """Pairs to be judged, and what became of the raw rows."""
+
+    test_pairs: pd.DataFrame
+    report: dict[str, Any]
+
+
+def build_test_pairs(raw: pd.DataFrame) -> TestPairTables:
     """Name the pairs of a test table.
 
     Obligatory columns are ``prompt``, ``response_a`` and ``response_b``; others pass through. No row is dropped,
@@ -25,7 +30,8 @@ def build_test_pairs(raw: pd.DataFrame) -> pd.DataFrame:
     rows, from 1.
 
     Returns:
-        Pairs with the columns of :class:`wsdm_arena.schemas.TestPairs`, in the order of the table.
+        Pairs with the columns of :class:`wsdm_arena.schemas.TestPairs`, in the order of the table, and a report that
+        JSON can hold.
 
     Raises:
         RawTableError: An obligatory column is missing.
@@ -55,7 +61,8 @@ def build_test_pairs(raw: pd.DataFrame) -> pd.DataFrame:
         report.repair(~is_null(raw[FAULT_COLUMN]), "the row cannot be read: kept without texts")
     report.log_summary("test pairs", int((~repeated).sum()))
     strings = [name for name in _FRONT_COLUMNS if name != "num_turns"]
-    return pairs[~repeated].reset_index(drop=True).astype(dict.fromkeys(strings, "str"))
+    test_pairs = pairs[~repeated].reset_index(drop=True).astype(dict.fromkeys(strings, "str"))
+    return TestPairTables(test_pairs, {**report.to_dict(), "num_test_pairs": len(test_pairs)})
 
 
 def _repeated_ids(pairs: pd.DataFrame, report: RowReport) -> np.ndarray:

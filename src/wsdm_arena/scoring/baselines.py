@@ -5,8 +5,6 @@ import logging
 import numpy as np
 import pandas as pd
 import scipy.sparse as sparse
-from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
-from sklearn.linear_model import LogisticRegression
 
 from wsdm_arena.schemas import LABEL_COLUMNS
 
@@ -61,6 +59,8 @@ def score_tfidf(training: pd.DataFrame, held_out: pd.DataFrame, *, seed: int = 0
 
     Arguments and returned columns are those of :func:`score_longer_wins`.
     """
+    from sklearn.linear_model import LogisticRegression  # a second to import, which every command would pay
+
     tie_share = _tie_share(training)
     if len(training) > TFIDF_MAX_TRAINING_BATTLES:
         training = training.sample(TFIDF_MAX_TRAINING_BATTLES, random_state=seed)
@@ -124,6 +124,8 @@ class _Vocabulary:
     """TF-IDF of words and of character n-grams, side by side."""
 
     def __init__(self) -> None:
+        from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+
         options = {"n_features": _NUM_HASHED_FEATURES, "norm": None, "alternate_sign": False, "dtype": np.float32}
         self._vectorizers = (
             HashingVectorizer(ngram_range=(1, 2), **options),

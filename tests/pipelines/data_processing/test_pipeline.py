@@ -1,0 +1,78 @@
+import typing
+
+import pandas as pd
+import pytest
+from kedro.io import DataCatalog, DatasetError, MemoryDataset
+from kedro.runner import SequentialRunner
+
+from wsdm_arena import schemas
+from wsdm_arena.config import PreferencesConfig, StrictConfig
+from wsdm_arena.io.raw_table import RawTableDataset
+from wsdm_arena.io.table import TableDataset
+from wsdm_arena.pipelines.data_processing import create_pipeline
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten votes in two files of different formats, one of them with a broken line, and two test pairs."""
+    votes = pd.DataFrame(
+        {
+            "prompt": [f"p{number}" for number in range(10)],
+            "response_a": "yes",
+            "response_b": "no",
+            "winner": ["model_a", "model_b"] * 5,
+        }
+    )
+    votes[:5].to_csv(tmp_path / "first.csv", index=False)
+    lines = votes[5:].to_json(orient="records", lines=True)
+    (tmp_path / "second.jsonl").write_text(lines + '{"prompt": "half a\n')
+    pd.DataFrame({"id": ["x", "y"], "prompt": "p", "response_a": ["a", None], "response_b": ["b", None]}).to_parquet(
+        tmp_path / "test.parquet"
+    )
+    return tmp_path
+
+
+def _catalog(folder, raw="first.csv,second.jsonl") -> DataCatalog:
+    return DataCatalog(
+        {
+            "train_table": RawTableDataset(filepath=",".join(str(folder / name) for name in raw.split(","))),
+            "test_table": RawTableDataset(filepath=str(folder / "test.parquet")),
+            "params:preferences": MemoryDataset(PreferencesConfig(num_folds=2)),
+            "battles": TableDataset(filepath=str(folder / "out" / "battles.parquet")),
+            "test_pairs": TableDataset(filepath=str(folder / "out" / "test_pairs.parquet")),
+            "battles_report": MemoryDataset(),
+            "test_pairs_report": MemoryDataset(),
+        }
+    )
+
+
+def test_inputs_and_outputs_are_as_declared():
+    pipeline = create_pipeline()
+    assert pipeline.inputs() == {"train_table", "test_table", "params:preferences"}
+    assert pipeline.outputs() == {"battles", "battles_report", "test_pairs", "test_pairs_report"}
+
+
+def test_parameters_have_types_that_kedro_can_validate():
+    for node in create_pipeline().nodes:
+        hints = typing.get_type_hints(node.func)
+        for argument, dataset in zip(hints, node.inputs, strict=False):
+            if dataset.startswith("params:"):
+                assert issubclass(hints[argument], StrictConfig)
+
+
+def test_files_become_saved_tables_that_keep_their_schema(folder):
+    catalog = _catalog(folder)
+    SequentialRunner().run(create_pipeline(), catalog)
+    battles = schemas.Battles.validate(catalog.load("battles"), lazy=True)
+    pairs = schemas.TestPairs.validate(catalog.load("test_pairs"), lazy=True)
+    assert battles["source"].value_counts().to_dict() == {"first": 5, "second": 5}
+    assert battles["fold"].value_counts().tolist() == [5, 5]
+    assert pairs["id"].tolist() == ["x", "y"]
+    report = catalog.load("battles_report")
+    assert report["dropped"] == {"the row cannot be read": 1}
+    assert report["rows"][0]["file"] == str(folder / "second.jsonl")
+
+
+def test_a_missing_file_stops_the_run_with_where_it_comes_from(folder):
+    with pytest.raises(DatasetError, match=r"absent\.parquet: no such file.*kedro run --pipelines simulated_arena"):
+        SequentialRunner().run(create_pipeline(), _catalog(folder, raw="absent.parquet"))
