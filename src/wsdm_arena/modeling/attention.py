@@ -92,8 +92,7 @@ def plan_attention(kernel: KernelName, batch: PackedBatch, config: PreTrainedCon
             kernel, batch.cu_seqlens, batch.max_seqlen, layout=SegmentLayout(batch.boundaries, heads, device)
         )
     if kernel == "flex":
-        windows = {None, _effective_window(getattr(config, "sliding_window", None), batch.max_seqlen)}
-        plan.block_masks.update({window: _block_mask(batch, window) for window in windows})
+        plan.block_masks.update({window: _block_mask(batch, window) for window in _windows(config)})
     return plan
 
 
@@ -135,12 +134,11 @@ def packed_attention(
         )
     kernel = _KERNELS[attention_plan.kernel]
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    window = _effective_window(sliding_window, attention_plan.max_seqlen)
-    return kernel(query, key, value, attention_plan, scale, window, softcap), None
+    return kernel(query, key, value, attention_plan, scale, sliding_window, softcap), None
 
 
 def _effective_window(window: int | None, max_seqlen: int) -> int | None:
-    """A window that no segment exceeds is none."""
+    """A window that no segment exceeds is none; kernels are faster without."""
     return None if window is None or window >= max_seqlen else window
 
 
@@ -153,6 +151,7 @@ def _attend_flash(
     window: int | None,
     softcap: float | None,
 ) -> torch.Tensor:
+    window = _effective_window(window, plan.max_seqlen)
     output = _flash_function()(
         *(states[0].transpose(0, 1) for states in (query, key, value)),
         plan.cu_seqlens,
@@ -161,7 +160,7 @@ def _attend_flash(
         plan.max_seqlen,
         softmax_scale=scale,
         causal=True,
-        window_size=(-1, -1) if window is None else (window - 1, 0),  # counts tokens to the left, without itself
+        window_size=(-1 if window is None else window - 1, 0),  # counts tokens to the left, without itself
         softcap=softcap or 0.0,
     )
     return output.unsqueeze(0)
@@ -177,6 +176,7 @@ def _attend_varlen(
     softcap: float | None,
 ) -> torch.Tensor:
     assert softcap is None, "choose_attention refuses varlen for soft-capped scores"
+    window = _effective_window(window, plan.max_seqlen)
     output = _varlen_function()(
         *(states[0].transpose(0, 1) for states in (query, key, value)),
         plan.cu_seqlens,
@@ -184,7 +184,7 @@ def _attend_varlen(
         plan.max_seqlen,
         plan.max_seqlen,
         scale=scale,
-        window_size=(-1, 0) if window is None else (window - 1, 0),
+        window_size=(-1 if window is None else window - 1, 0),
         enable_gqa=query.shape[1] != key.shape[1],
     )
     return output.unsqueeze(0)
@@ -249,13 +249,13 @@ def _varlen_function() -> Callable[..., Any]:
 
 @lru_cache(maxsize=1)
 def _compiled_flex() -> Callable[..., Any]:
-    compiled: Callable[..., Any] = torch.compile(flex_attention, dynamic=True)  # type: ignore[assignment]
-    return compiled
+    return torch.compile(flex_attention, dynamic=True)
 
 
 def _flex_function() -> Callable[..., Any]:
     """Uncompiled, flex_attention makes the whole score matrix; a compiled layer compiles it along."""
-    return flex_attention if torch.compiler.is_compiling() else _compiled_flex()
+    uncompiled: Any = flex_attention
+    return uncompiled if torch.compiler.is_compiling() else _compiled_flex()
 
 
 @lru_cache(maxsize=8)
@@ -301,6 +301,13 @@ def _block_mask(batch: PackedBatch, window: int | None) -> BlockMask:
         mask_mod=sees,
         seq_lengths=(num_tokens, num_tokens),
     )
+
+
+def _windows(config: PreTrainedConfig) -> set[int | None]:
+    """The sliding windows that the layers of a backbone have; None for layers that read everything."""
+    window = getattr(config, "sliding_window", None)
+    layer_types = getattr(config, "layer_types", None) or ["sliding_attention"]
+    return {window if layer_type == "sliding_attention" else None for layer_type in layer_types}
 
 
 def _tile_lists(tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 from torch.nn.functional import gelu
+from torch.nn.utils import skip_init
 
 from wsdm_arena.config import HeadConfig
 
@@ -27,8 +28,10 @@ class Head(nn.Module):
         self.config = config
         self.num_classes = num_classes
         mlp = config.kind == "mlp"
-        self.dense = nn.Linear(hidden_size, hidden_size // 2) if mlp else None
-        self.output = nn.Linear(hidden_size // 2 if mlp else hidden_size, num_classes, bias=mlp)
+        width = hidden_size // 2 if mlp else hidden_size
+        # skip_init: the usual initialisation would draw from the global generator, only to be overwritten.
+        self.dense = skip_init(nn.Linear, hidden_size, width) if mlp else None
+        self.output = skip_init(nn.Linear, width, num_classes, bias=mlp)
         self.reset_parameters(seed)
 
     @property

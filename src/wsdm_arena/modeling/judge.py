@@ -3,7 +3,8 @@
 Shapes: T tokens of the micro-batch, S segments, h hidden size.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -13,6 +14,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, linear
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.config import HeadConfig
@@ -288,16 +290,17 @@ def load_backbone(
         UnsupportedJudgeError: Weights are missing, unexpected, or not in safetensors.
     """
     try:
-        model, info = AutoModel.from_pretrained(
-            str(source),
-            config=config,
-            revision=revision,
-            dtype=dtype,
-            attn_implementation=IMPLEMENTATION,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        with _without_progress_bar():
+            model, info = AutoModel.from_pretrained(
+                str(source),
+                config=config,
+                revision=revision,
+                dtype=dtype,
+                attn_implementation=IMPLEMENTATION,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
     except OSError as error:
         raise UnsupportedJudgeError(f"{source}: no weights in safetensors format can be read: {error}") from error
     ignored = (LANGUAGE_MODEL_HEAD, *old_head)
@@ -314,6 +317,18 @@ def load_backbone(
 def as_dtype(dtype: str | torch.dtype) -> torch.dtype:
     """Turn a configuration's dtype name into torch's."""
     return DTYPES[dtype] if isinstance(dtype, str) else dtype
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """Every rank would draw its own over the training's."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _check_backbone(backbone: PreTrainedModel) -> None:

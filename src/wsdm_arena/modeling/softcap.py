@@ -13,11 +13,9 @@ from typing import Any
 
 import torch
 
-CPU_BLOCK_SCORES = 1 << 18
-"""Scores of a block on a CPU: 1 MiB in float32, about what a core's cache holds."""
-GPU_BLOCK_SCORES = 1 << 26
-"""Scores of a block on a GPU: 256 MiB in float32."""
-MAX_QUERY_BLOCK = 512
+MAX_SCORES = {"cpu": 1 << 18, "cuda": 1 << 26}
+"""Scores of a block: 1 MiB in float32, about what a core's cache holds, and 256 MiB of a GPU's memory."""
+MAX_QUERIES = {"cpu": 128, "cuda": 1024}
 """Queries of a block; keys after a block's last query are not computed."""
 
 
@@ -41,7 +39,7 @@ def softcap_attention(
         window: A token sees this many tokens, itself included; None for all before it.
 
     Returns:
-        ``(G, H, L, D)``. Scores and their softmax are computed in float32.
+        ``(G, H, L, D)``. Scores and their softmax are computed in float32 at least.
     """
     return _SoftcapAttention.apply(query, key, value, scale, softcap, window)
 
@@ -67,8 +65,7 @@ class _Block:
 
 def _blocks(query: torch.Tensor, window: int | None) -> Iterator[_Block]:
     num_segments, num_heads, length, _ = query.shape
-    limit = CPU_BLOCK_SCORES if query.device.type == "cpu" else GPU_BLOCK_SCORES
-    step = min(length, MAX_QUERY_BLOCK)
+    limit, step = MAX_SCORES[query.device.type], MAX_QUERIES[query.device.type]
     for start in range(0, length, step):
         end = min(start + step, length)
         first_key = 0 if window is None else max(0, start - window + 1)
@@ -110,8 +107,8 @@ class _SoftcapAttention(torch.autograd.Function):
             probs, bent = _probabilities(block, grouped, key, ctx.scale, ctx.softcap, masks)
             grad_output = block.queries(grad)
             block.keys(grad_value).add_(torch.matmul(probs.to(grad.dtype).transpose(2, 3), grad_output))
-            mean = (grad_output.float() * block.queries(output).float()).sum(3, keepdim=True)
-            grad_scores = torch.matmul(grad_output, block.keys(value).transpose(2, 3)).float().sub_(mean).mul_(probs)
+            mean = (_wide(grad_output) * _wide(block.queries(output))).sum(3, keepdim=True)
+            grad_scores = _wide(torch.matmul(grad_output, block.keys(value).transpose(2, 3))).sub_(mean).mul_(probs)
             grad_scores.addcmul_(grad_scores, bent.square_(), value=-1)  # of tanh: 1 - tanh^2
             grad_scores = grad_scores.to(query.dtype)
             part = torch.matmul(grad_scores, block.keys(key)).mul_(ctx.scale)
@@ -146,9 +143,14 @@ class _Masks:
 def _probabilities(
     block: _Block, query: torch.Tensor, key: torch.Tensor, scale: float, softcap: float, masks: _Masks
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Softmax of the capped scores and their tanh, both ``(g, K, R * queries, keys)`` in float32."""
+    """Softmax of the capped scores and their tanh, both ``(g, K, R * queries, keys)``."""
     scaled = block.queries(query) * (scale / softcap)
-    bent = torch.matmul(scaled, block.keys(key).transpose(2, 3)).float().tanh_()
+    bent = _wide(torch.matmul(scaled, block.keys(key).transpose(2, 3))).tanh_()
     repeats = query.shape[2]
     scores = torch.add(masks.of(block), bent.unflatten(2, (repeats, -1)), alpha=softcap)
     return torch.softmax(scores.flatten(2, 3), dim=-1), bent
+
+
+def _wide(states: torch.Tensor) -> torch.Tensor:
+    """Half precision is too coarse for scores."""
+    return states if states.dtype == torch.float64 else states.float()
