@@ -24,6 +24,31 @@ MAX_FAULTY_SHARE = 0.2
 """A fault in more than this share of the rows, and in more than one, is the table's: it stops the run."""
 
 _OPTIONAL_NAMES = ("model_a", "model_b")
+_FRONT_COLUMNS = (
+    "pair_id",
+    "battle_id",
+    "prompt_group",
+    "fold",
+    "source",
+    "prompt",
+    "response_a",
+    "response_b",
+    "num_turns",
+    "winner",
+)
+_BACK_COLUMNS = ("language", "model_a", "model_b", "id")
+_GENERATED_COLUMNS = (
+    "pair_id",
+    "battle_id",
+    "prompt_group",
+    "fold",
+    "num_turns",
+    "probability_a",
+    "probability_b",
+    "probability_tie",
+)
+"""Columns of battles that a raw table cannot set."""
+_STRING_COLUMNS = {*_FRONT_COLUMNS, *_BACK_COLUMNS} - {"fold", "num_turns"}
 
 
 class BattleTables(NamedTuple):
@@ -238,30 +263,3 @@ def _summarize(raw: pd.DataFrame, battles: pd.DataFrame) -> dict[str, Any]:
         "sources": counts("source"),
         "replaced_columns": replaced,
     }
-
-
-_FRONT_COLUMNS = (
-    "pair_id",
-    "battle_id",
-    "prompt_group",
-    "fold",
-    "source",
-    "prompt",
-    "response_a",
-    "response_b",
-    "num_turns",
-    "winner",
-)
-_BACK_COLUMNS = ("language", "model_a", "model_b", "id")
-_GENERATED_COLUMNS = (
-    "pair_id",
-    "battle_id",
-    "prompt_group",
-    "fold",
-    "num_turns",
-    "probability_a",
-    "probability_b",
-    "probability_tie",
-)
-"""Columns of battles that a raw table cannot set."""
-_STRING_COLUMNS = {*_FRONT_COLUMNS, *_BACK_COLUMNS} - {"fold", "num_turns"}
