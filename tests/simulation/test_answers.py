@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from wsdm_arena.simulation.answers import possible_flaws, write_answer
-from wsdm_arena.simulation.phrasebook import PHRASEBOOKS, Phrasebook
+from wsdm_arena.simulation.languages import PHRASEBOOKS
+from wsdm_arena.simulation.phrasebook import Phrasebook
 from wsdm_arena.simulation.tasks import Task, draw_task, word_prompt
 
 SUM = Task("sum", numbers=(7, 12))
@@ -10,10 +11,10 @@ DIFFERENCE = Task("difference", numbers=(19, 8))
 LARGER = Task("larger", numbers=(34, 71))
 SMALLER = Task("smaller", numbers=(34, 71))
 FIRST = Task("first", topics=(0, 5, 9))
-LAST = Task("last", topics=(0, 5, 9))
+OPPOSITE = Task("opposite", words=(3,))
 DESCRIBE = Task("describe", topics=(0, 11))
 HARMFUL = Task("harmful", topics=(0,))
-WITH_RESULT = (SUM, DIFFERENCE, LARGER, SMALLER, FIRST, LAST)
+WITH_RESULT = (SUM, DIFFERENCE, LARGER, SMALLER, FIRST, OPPOSITE)
 ENGLISH = PHRASEBOOKS[0]
 
 
@@ -23,11 +24,13 @@ def answers(task: Task, flaw: str, book: Phrasebook = ENGLISH, count: int = 40) 
 
 
 def shown_result(task: Task, book: Phrasebook) -> str:
-    return str(task.result) if task.numbers else book.topics[task.result]
+    if task.numbers:
+        return str(task.result)
+    return book.topics[task.result] if task.topics else book.opposites[task.result]
 
 
 def test_results_are_right() -> None:
-    assert [task.result for task in WITH_RESULT] == [19, 11, 71, 34, 0, 9]
+    assert [task.result for task in WITH_RESULT] == [19, 11, 71, 34, 0, 2]
     with pytest.raises(ValueError, match="'describe' has no result"):
         _ = DESCRIBE.result
 
@@ -52,6 +55,7 @@ def test_off_topic_answers_share_no_topic_with_the_prompt() -> None:
         assert not any(ENGLISH.topics[topic] in text.split() for text in texts for topic in task.topics)
     assert not any(any(letter.isdigit() for letter in text) for text in answers(SUM, "off_topic"))
     assert any(any(letter.isdigit() for letter in text) for text in answers(FIRST, "off_topic"))  # they vary
+    assert not any(word in text.split() for text in answers(OPPOSITE, "off_topic") for word in ENGLISH.opposites)
 
 
 @pytest.mark.parametrize("book", PHRASEBOOKS, ids=lambda book: book.code)

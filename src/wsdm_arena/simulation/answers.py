@@ -5,8 +5,9 @@ from typing import Literal
 import numpy as np
 
 from wsdm_arena.simulation.draws import Weighted, pick
-from wsdm_arena.simulation.phrasebook import PHRASEBOOKS, Phrasebook
-from wsdm_arena.simulation.tasks import NUMBER_KINDS, Task, draw_task
+from wsdm_arena.simulation.languages import PHRASEBOOKS
+from wsdm_arena.simulation.phrasebook import Phrasebook
+from wsdm_arena.simulation.tasks import Task, draw_task
 
 Flaw = Literal[
     "none",
@@ -87,12 +88,17 @@ def _write_point(rng: np.random.Generator, task: Task, book: Phrasebook, flaw: F
     if not task.has_result:
         return [_state(rng, topic, book) for topic in task.topics]
     result = _draw_wrong_result(rng, task) if flaw == "wrong_result" else task.result
-    shown = str(result) if task.kind in NUMBER_KINDS else book.quote.format(book.topics[result])
-    return [pick(rng, book.results).format(result=shown)]
+    return [pick(rng, book.results).format(result=_show(result, task, book))]
+
+
+def _show(result: int, task: Task, book: Phrasebook) -> str:
+    if task.numbers:
+        return str(result)
+    return book.show_word(result) if task.words else book.list_topics((result,), joiner="")
 
 
 def _state(rng: np.random.Generator, topic: int, book: Phrasebook) -> str:
-    shown = book.quote.format(book.topics[topic])
+    shown = book.list_topics((topic,), joiner="")
     return pick(rng, book.statements).format(topic=shown, quality=pick(rng, book.qualities))
 
 
@@ -100,7 +106,8 @@ def _draw_wrong_result(rng: np.random.Generator, task: Task) -> int:
     """Draw a result that is wrong but plausible: near the sum, or another one of what was asked about."""
     if task.kind in {"sum", "difference"}:
         return pick(rng, [task.result + error for error in _RESULT_ERRORS if task.result + error >= 0])
-    return pick(rng, [candidate for candidate in task.numbers or task.topics if candidate != task.result])
+    candidates = task.numbers or task.topics or range(len(_PIVOT.opposites))
+    return pick(rng, [candidate for candidate in candidates if candidate != task.result])
 
 
 def _draw_unrelated_task(rng: np.random.Generator, task: Task) -> Task:
@@ -108,7 +115,9 @@ def _draw_unrelated_task(rng: np.random.Generator, task: Task) -> Task:
     while True:
         other = draw_task(rng)
         both_numbers = bool(task.numbers) and bool(other.numbers)
-        if other.kind != "harmful" and not both_numbers and not set(task.topics) & set(other.topics):
+        both_words = bool(task.words) and bool(other.words)
+        common_topics = set(task.topics) & set(other.topics)
+        if other.kind != "harmful" and not (both_numbers or both_words or common_topics):
             return other
 
 

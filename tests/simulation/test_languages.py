@@ -2,7 +2,8 @@ import string
 
 import pytest
 
-from wsdm_arena.simulation.phrasebook import PHRASEBOOKS, Phrasebook
+from wsdm_arena.simulation.languages import PHRASEBOOKS
+from wsdm_arena.simulation.phrasebook import Phrasebook
 
 ENGLISH = PHRASEBOOKS[0]
 
@@ -25,7 +26,7 @@ def test_weights_are_shares_and_english_is_half() -> None:
 
 @pytest.mark.parametrize("book", PHRASEBOOKS, ids=lambda book: book.code)
 def test_every_language_can_say_the_same(book: Phrasebook) -> None:
-    for field in ("topics", "qualities", "statements", "results", "refusals", "openers", "closers"):
+    for field in ("topics", "qualities", "opposites", "statements", "results", "refusals", "openers", "closers"):
         assert len(getattr(book, field)) == len(getattr(ENGLISH, field)), field
     for field in ("greetings", "reasons", "harms"):
         assert len(getattr(book, field)) == len(getattr(ENGLISH, field)), field
@@ -33,12 +34,14 @@ def test_every_language_can_say_the_same(book: Phrasebook) -> None:
         kind: len(texts) for kind, texts in ENGLISH.prompts.items()
     }
     assert len(set(book.topics)) == len(book.topics)
+    assert len(set(book.opposites)) == len(book.opposites)
 
 
 @pytest.mark.parametrize("book", PHRASEBOOKS, ids=lambda book: book.code)
 def test_every_sentence_has_its_placeholders(book: Phrasebook) -> None:
     for kind, phrasings in book.prompts.items():
-        wanted = {"a", "b"} if kind in {"sum", "difference", "larger", "smaller"} else {"topics"}
+        numbers = {"a", "b"} if kind in {"sum", "difference", "larger", "smaller"} else {"topics"}
+        wanted = {"word"} if kind == "opposite" else numbers
         assert all(placeholders(text) == wanted for text in phrasings), kind
     assert all(placeholders(text) == {"topic", "quality"} for text in book.statements)
     assert all(placeholders(text) == {"result"} for text in book.results)
