@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.tiny_runs import TinyRuns, finish, metrics, open_trainer, weights
+from tests.training.tiny_runs import TinyRuns, finish, metrics, train_until, weights
 from wsdm_arena.config import RunConfig
 from wsdm_arena.training.distributed import DistributedContext
 from wsdm_arena.training.resume import ResumeStates
@@ -199,16 +199,3 @@ def test_a_judge_of_another_run_is_refused_by_name(tiny_runs: TinyRuns) -> None:
     shutil.copytree(run / "model", ours / "model")
     with pytest.raises(RunError, match=r"model belongs to run theirs.*describes run ours"):
         finish(ours)
-
-
-def train_until(run: Path, num_updates: int) -> None:
-    """Start a run and break it off after some updates, before the state is saved that they may be due to."""
-
-    def interrupt(done: int, total: int) -> None:
-        if done == num_updates:
-            raise KeyboardInterrupt
-
-    with open_trainer(run) as trainer:
-        trainer.on_update = interrupt
-        with pytest.raises(KeyboardInterrupt):
-            trainer.fit()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -147,6 +148,19 @@ def finish(run: Path) -> Path:
     """Bring a run to its end in this process."""
     bring_to_end(RunDirectory(run))
     return run
+
+
+def train_until(run: Path, num_updates: int) -> None:
+    """Start a run and break it off after some updates, before the state is saved that they may be due to."""
+
+    def interrupt(done: int, total: int) -> None:
+        if done == num_updates:
+            raise KeyboardInterrupt
+
+    with open_trainer(run) as trainer:
+        trainer.on_update = interrupt
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit()
 
 
 def weights(model: Path) -> dict[str, torch.Tensor]:

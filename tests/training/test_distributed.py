@@ -1,0 +1,37 @@
+import pytest
+import torch
+
+from wsdm_arena.training.distributed import DeviceError, DistributedContext
+
+
+def test_without_torchrun_this_is_the_only_process() -> None:
+    context = DistributedContext.from_environment(device="cpu", environment={})
+    assert (context.rank, context.local_rank, context.world_size, context.backend) == (0, 0, 1, "gloo")
+    assert context.is_main
+
+
+def test_torchruns_variables_are_read() -> None:
+    environment = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}
+    context = DistributedContext.from_environment(device="cpu", environment=environment)
+    assert (context.rank, context.local_rank, context.world_size) == (5, 1, 8)
+    assert not context.is_main
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_named_with_the_cure() -> None:
+    with pytest.raises(DeviceError, match=r"finds 0 GPUs.*set launcher\.device to cpu"):
+        DistributedContext.from_environment(device="cuda", environment={})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_auto_takes_the_cpu_and_gloo_where_there_is_no_gpu() -> None:
+    context = DistributedContext.from_environment(environment={})
+    assert (context.device.type, context.backend) == ("cpu", "gloo")
+
+
+def test_a_lone_process_needs_no_collective() -> None:
+    context = DistributedContext.from_environment(device="cpu", environment={})
+    assert context.sum_over_ranks([1.5, 2.0]) == [1.5, 2.0]
+    assert context.gather("x") == ["x"]
+    assert context.broadcast("x") == "x"
+    context.barrier()
