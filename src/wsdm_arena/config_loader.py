@@ -31,6 +31,7 @@ class LocalLastConfigLoader(OmegaConfigLoader):
         Raises:
             ConfigurationError: A parameter is misspelt or out of range; names its YAML path.
         """
+        self._register_globals_resolver()  # it is one for the process, and another loader may have taken it since
         if key in self:
             return super().__getitem__(key)
         config = self._with_local(key)
@@ -39,7 +40,7 @@ class LocalLastConfigLoader(OmegaConfigLoader):
             config = deep_merge(config, own)
         elif key == "parameters":
             config = {k: v for k, v in config.items() if k not in GLOBALS_ON_THE_COMMAND_LINE}
-            config["resolved"] = _resolve(config, self.env or self.default_run_env)
+            config = _validate(config, self.env or self.default_run_env)
         return config
 
     def _with_local(self, key: str) -> dict[str, Any]:
@@ -50,21 +51,25 @@ class LocalLastConfigLoader(OmegaConfigLoader):
         local = Path(self.conf_source) / "local"
         own: dict[str, Any] = {}
         if local.is_dir() and (self.env or self.default_run_env) != "local" and key in self.config_patterns:
-            own = self.load_and_merge_dir_config(str(local), self.config_patterns[key], key, set(), key == "credentials")
+            own = self.load_and_merge_dir_config(
+                str(local), self.config_patterns[key], key, set(), key == "credentials"
+            )
         if config is None and not own:
             raise MissingConfigException(f"no {key} configuration in {self.conf_source}")
         return self._merge_configs(config or {}, own, key, str(local)) if own else (config or {})
 
 
-def _resolve(parameters: dict[str, Any], env: str) -> dict[str, Any]:
+def _validate(parameters: dict[str, Any], env: str) -> dict[str, Any]:
+    """The whole tree with every default filled in, and ``resolved``."""
     try:
         project = ProjectConfig.model_validate(parameters)
     except ValidationError as error:
         raise ConfigurationError(describe_problems(error, env)) from None
-    return {
+    resolved = {
         stage: {judge: project.resolve(stage, judge).model_dump(mode="json") for judge in project.judges}
         for stage in project.stages
     }
+    return project.model_dump(mode="json") | {"resolved": resolved}
 
 
 def describe_problems(error: ValidationError, env: str) -> str:

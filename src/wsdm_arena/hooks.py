@@ -8,13 +8,38 @@ from typing import Any
 import click
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.framework.project import pipelines
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.framework.project import pipelines, settings
+from kedro.io import DataCatalog, DatasetError
 from kedro.pipeline import Pipeline
+
+from wsdm_arena.io.raw_table import RawTableDataset
+from wsdm_arena.pipelines import simulated_arena
+from wsdm_arena.preferences.folds import BattlesError
+from wsdm_arena.preferences.raw_tables import RawTableError
+from wsdm_arena.processes.supervisor import ProcessFailed
+from wsdm_arena.prompts.store import TokenStoreError
+from wsdm_arena.prompts.tokenizers import PromptError
+from wsdm_arena.training.launch import BackboneNotFoundError
 
 
 class PreflightError(click.ClickException):
     """The run cannot work as things stand: one message that says what to do, no traceback."""
+
+
+class RunFailed(click.ClickException):
+    """A node met something that the user can cure."""
+
+
+USER_ERRORS = (
+    BackboneNotFoundError,
+    BattlesError,
+    DatasetError,
+    ProcessFailed,
+    PromptError,
+    RawTableError,
+    TokenStoreError,
+)
+"""Their messages name the place and the cure."""
 
 
 class Preflight:
@@ -23,7 +48,7 @@ class Preflight:
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Validate the whole parameter tree, and let the registry see the environment that runs."""
-        os.environ["KEDRO_ENV"] = context.env or context.config_loader.default_run_env
+        os.environ["KEDRO_ENV"] = context.env or settings.CONFIG_LOADER_ARGS["default_run_env"]
         _ = context.config_loader["parameters"]
 
     @hook_impl
@@ -32,9 +57,28 @@ class Preflight:
         runner = str(run_params.get("runner") or "")
         if any(name in runner for name in ("ParallelRunner", "ThreadRunner")):
             raise PreflightError(f"{runner}: trainings share the same devices; run without --runner")
-        catalog["run_context"] = MemoryDataset(describe_run_context(run_params))
+        for name in simulated_arena.OUTPUTS if "simulate" in {node.name for node in pipeline.nodes} else ():
+            if isinstance(dataset := catalog[name], RawTableDataset):
+                _check_writable(dataset)  # all of them before any is replaced
+        catalog.save("run_context", describe_run_context(run_params))
         if missing := _missing_inputs(pipeline, catalog):
             raise PreflightError("inputs are missing; nothing was run\n" + "\n".join(missing))
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Say in one message what the user can cure, instead of a traceback."""
+        cause: BaseException = error
+        while not isinstance(cause, USER_ERRORS) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, USER_ERRORS):
+            raise RunFailed(str(cause)) from None
+
+
+def _check_writable(dataset: RawTableDataset) -> None:
+    try:
+        dataset.check_writable()
+    except DatasetError as error:
+        raise PreflightError(str(error)) from None
 
 
 def describe_run_context(run_params: dict[str, Any]) -> dict[str, str]:

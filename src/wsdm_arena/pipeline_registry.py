@@ -1,6 +1,7 @@
 """All pipelines by name.
 
-The registry is explicit: ``find_pipelines()`` loads only what a command asks for, so sums over it would shrink in silence.
+The registry is explicit: ``find_pipelines()`` loads only what a command asks for, so sums over it would shrink in
+silence.
 """
 
 import os

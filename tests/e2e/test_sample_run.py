@@ -121,12 +121,22 @@ def processes_of(data_root: Path) -> list[psutil.Process]:
     return alive
 
 
+def num_logged_updates(run_dir: Path) -> int:
+    metrics = run_dir / "metrics.jsonl"
+    return len(metrics.read_text().splitlines()) if metrics.exists() else 0
+
+
 @pytest.mark.parametrize("stop_with", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_kedro_run_leaves_no_process_and_goes_on_later(finished, stop_with):
     seed = 1000 + stop_with
     runs = finished.data_root / "06_models" / ".runs" / "teacher.llama"
     before = set(runs.iterdir())
-    params = {"seed": seed, "training.epochs": 6, "training.checkpoint.every_updates": 2, "training.log_every_updates": 1}
+    params = {
+        "seed": seed,
+        "training.epochs": 6,
+        "training.checkpoint.every_updates": 2,
+        "training.log_every_updates": 1,
+    }
     args = ("--namespaces", "teacher.llama")
     child = subprocess.Popen(
         finished.command(*args, **params),
@@ -141,7 +151,7 @@ def test_a_stopped_kedro_run_leaves_no_process_and_goes_on_later(finished, stop_
     while time.monotonic() < deadline and child.poll() is None:
         new = set(runs.iterdir()) - before
         run_dir = next(iter(new), None)
-        if run_dir and (run_dir / "metrics.jsonl").exists() and len((run_dir / "metrics.jsonl").read_text().splitlines()) > 4:
+        if run_dir and num_logged_updates(run_dir) > 4:
             break
         time.sleep(0.2)
     assert child.poll() is None, "the run ended before it could be stopped"

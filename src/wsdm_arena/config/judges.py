@@ -35,7 +35,7 @@ class JudgeConfig(StrictConfig):
     """Kernel for packed sequences; ``auto`` takes the fastest that this machine and model allow."""
     sliding_window: bool = True
     """False reads the whole sequence in every layer of a backbone that has sliding-window layers."""
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
     """What differs from ``training``."""
 
 
@@ -43,16 +43,16 @@ class JudgeOverride(StrictConfig):
     """The cells of the recipe's table that depend on stage and judge."""
 
     sliding_window: bool | None = None
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
 
 
 class StageConfig(StrictConfig):
     """One stage: what it trains on is wired in its pipeline, how it trains is here."""
 
     truncation: TruncationPolicy
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
     """What differs from ``training`` for every judge."""
-    overrides: dict[str, JudgeOverride] = {}
+    overrides: dict[str, JudgeOverride] = Field(default_factory=dict)
 
 
 class ResolvedJudge(StrictConfig):

@@ -29,7 +29,7 @@ class PreferencesConfig(StrictConfig):
     def _fold_exists(self) -> "PreferencesConfig":
         if self.held_out_fold >= self.num_folds:
             raise ValueError(
-                f"held_out_fold={self.held_out_fold} does not exist: folds are 0 to num_folds - 1 = {self.num_folds - 1}"
+                f"held_out_fold={self.held_out_fold} does not exist: folds are numbered 0 to {self.num_folds - 1}"
             )
         return self
 
@@ -65,7 +65,7 @@ class ProjectConfig(StrictConfig):
     preferences: PreferencesConfig = PreferencesConfig()
     template: TemplateConfig
     truncation: TruncationConfig
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
     """What every stage and judge has in common; see :class:`~wsdm_arena.config.training.TrainingConfig`."""
     launcher: LauncherConfig = LauncherConfig()
     roster: RosterConfig

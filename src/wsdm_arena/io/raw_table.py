@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,9 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import find_kedro_project
 
 from wsdm_arena.io.atomic import replacing
-from wsdm_arena.preferences.raw_tables import RawTableError, find_files, read_raw_tables
+from wsdm_arena.preferences.raw_tables import TEXT_COLUMNS, RawTableError, find_files, read_raw_tables
+
+logger = logging.getLogger(__name__)
 
 MARKER_NAME = ".simulated_arena.json"
 """Lists the files of its folder that the simulated arena wrote, with the hashes of their contents."""
@@ -37,13 +40,17 @@ class RawTableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
     Saving is for the simulated arena only: it refuses to replace a file that the arena did not write.
 
     Args:
-        filepath: A path, a glob pattern, a directory, several of these separated by commas, or a list of them; relative
-            ones start from the project's directory.
+        filepath: A path, a glob pattern, a directory, several of these with commas or semicolons between, or a list;
+            relative ones start from the project's directory.
+        required: If empty or False, no file at all reads as a table without rows.
         metadata: For plugins.
     """
 
-    def __init__(self, *, filepath: str | list[str], metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, *, filepath: str | list[str], required: bool | str = True, metadata: dict[str, Any] | None = None
+    ) -> None:
         self._filepath = filepath
+        self._required = bool(required)
         self.metadata = metadata
 
     def load(self) -> pd.DataFrame:
@@ -55,6 +62,9 @@ class RawTableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
         try:
             files = self._find_files()
         except RawTableError as error:
+            if not self._required:
+                logger.warning("%s is not there: read as a table without rows", self._filepath)
+                return pd.DataFrame({name: pd.Series(dtype="str") for name in TEXT_COLUMNS})
             raise DatasetError(f"{error}. {_CURES}") from None
         try:
             return read_raw_tables(files)
@@ -102,7 +112,7 @@ class RawTableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
         try:
             return bool(self._find_files())
         except RawTableError:
-            return False
+            return not self._required
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath}

@@ -10,6 +10,7 @@ import glob
 import json
 import logging
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -119,7 +120,7 @@ def _split(spec: PathSpec, start: Path) -> list[Path]:
         if whole.exists() or not isinstance(part, str):
             paths.append(whole)  # a name may contain a comma or a bracket
         else:
-            paths.extend(start / Path(piece.strip()).expanduser() for piece in part.split(",") if piece.strip())
+            paths.extend(start / Path(piece.strip()).expanduser() for piece in re.split("[,;]", part) if piece.strip())
     return paths
 
 

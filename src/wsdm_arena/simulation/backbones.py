@@ -1,8 +1,8 @@
 """Train the tiny backbones that the sample environment starts from: ``make backbones``.
 
-A tiny judge learns from battles alone only what shows on the surface; a next-token loss beside the judge loss teaches it
-the languages and the sums. So both backbones are trained once, by the same trainer as every judge, from random weights,
-on an arena whose models and draws no run ever sees, and committed. The head is thrown away.
+A tiny judge learns from battles alone only what shows on the surface; a next-token loss beside the judge loss teaches
+it the languages and the sums. So both backbones are trained once, by the same trainer as every judge, from random
+weights, on an arena whose models and draws no run ever sees, and committed. The head is thrown away.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -75,17 +75,17 @@ _TRAINING = {
     "log_every_updates": 20,
 }
 RECIPES: dict[str, Recipe] = {
-    "llama": Recipe("llama", _SHAPE, num_battles=100_000, training=_TRAINING),
+    "llama": Recipe("llama", _SHAPE, num_battles=70_000, training=_TRAINING),
     "gemma": Recipe(
         "gemma",
         _SHAPE | {"query_pre_attn_scalar": 32, "sliding_window": 64},
-        num_battles=100_000,
+        num_battles=70_000,
         training=_TRAINING,
     ),
 }
 
 
-def train_backbone(family: Literal["gemma", "llama"], *, work: Path, project: ProjectConfig, threads: int) -> Path:
+def train_backbone(family: str, *, work: Path, project: ProjectConfig, threads: int) -> Path:
     """Train one backbone in ``work`` and return the directory of the finished judge; a killed run goes on.
 
     Args:
@@ -161,9 +161,7 @@ def _initialize(recipe: Recipe, battles: pd.DataFrame, project: ProjectConfig, d
                 template.verdict_prefix,
             )
         )
-        for prompt, response_a, response_b in zip(
-            *(texts[name].str[:500] for name in texts), strict=True
-        )
+        for prompt, response_a, response_b in zip(*(texts[name].str[:500] for name in texts), strict=True)
     ]
     tokenizer = build_tokenizer(rendered, recipe.family, vocab_size=VOCABULARY_SIZE)
     classes = {"gemma": Gemma2Config, "llama": LlamaConfig}

@@ -8,10 +8,14 @@ from pathlib import Path
 
 from wsdm_arena.config import LauncherConfig, ResolvedJudge, RunConfig, TokenTable
 from wsdm_arena.processes.supervisor import run_supervised
-from wsdm_arena.processes.torchrun import torchrun_command
+from wsdm_arena.processes.torchrun import torchrun_command, torchrun_environment
 from wsdm_arena.runs.fingerprint import directory_digest, file_digest, fingerprint, training_fingerprint
 
 logger = logging.getLogger(__name__)
+
+
+class BackboneNotFoundError(FileNotFoundError):
+    """A judge's backbone can only be a directory, and it is not there."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def describe_run(
         initial_checkpoint: A checkpoint of ours to continue, head included; None starts from the backbone.
 
     Raises:
-        FileNotFoundError: The backbone is a path and there is nothing there.
+        BackboneNotFoundError: The backbone is a path and there is nothing there.
     """
     backbone = locate_backbone(judge.backbone)
     judge = judge.model_copy(update={"backbone": backbone})
@@ -101,14 +105,14 @@ def locate_backbone(backbone: str) -> str:
     """Absolute path of a backbone's directory; a hub name is returned as it is.
 
     Raises:
-        FileNotFoundError: It can only be a path, and there is no such directory.
+        BackboneNotFoundError: It can only be a path, and there is no such directory.
     """
     path = Path(backbone)
     if path.is_dir():
         return str(path.resolve())
     is_hub_name = backbone.count("/") == 1 and not backbone.startswith((".", "/", "~"))
     if not is_hub_name:
-        raise FileNotFoundError(
+        raise BackboneNotFoundError(
             f"backbone {backbone}: there is no such directory; import or download it first, "
             "or set judges.<judge>.backbone to a directory or a hub name"
         )
@@ -133,7 +137,12 @@ def launch_training(run: RunConfig, run_dir: Path, launcher: LauncherConfig) -> 
     os.replace(temporary, run_dir / "run.json")
     logger.info("%s: %s run %s in %s", name, "resuming" if resumed else "starting", run.fingerprint, run_dir)
     command = torchrun_command(launcher, "wsdm_arena.training", [str(run_dir)])
-    run_supervised(command, grace_s=launcher.stop_grace_s, log_path=run_dir / "torchrun.log")
+    run_supervised(
+        command,
+        env=torchrun_environment(launcher),
+        grace_s=launcher.stop_grace_s,
+        log_path=run_dir / "torchrun.log",
+    )
     if not finished.complete:
         raise RuntimeError(f"{name}: torchrun ended without an error, but {run_dir}/complete.json is missing")
     return finished

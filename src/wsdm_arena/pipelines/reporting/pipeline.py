@@ -8,8 +8,7 @@ from wsdm_arena.pipelines.reporting.nodes import build_scoreboard, score_baselin
 
 def create_pipeline(roster: RosterConfig) -> Pipeline:
     """``baselines`` and every judge's scores -> ``scoreboard``."""
-    scores = ["baseline.scores", *(f"teacher.{judge}.scores" for judge in roster.teachers)]
-    return Pipeline(
+    baselines = Pipeline(
         [
             Node(
                 score_baselines_on_battles,
@@ -21,15 +20,26 @@ def create_pipeline(roster: RosterConfig) -> Pipeline:
                     "seed": "params:seed",
                     "run_context": "run_context",
                 },
-                "baseline.scores",
-                name="score_baselines",
-            ),
+                "scores",
+                name="score",
+            )
+        ],
+        namespace="baseline",
+        inputs={"battles", "simulated_truth", "run_context"},
+        parameters={"params:preferences", "params:reporting", "params:seed"},
+    )
+    scored = {"baseline_scores": "baseline.scores"} | {
+        f"teacher_{judge}_scores": f"teacher.{judge}.scores" for judge in roster.teachers
+    }
+    scoreboard = Pipeline(
+        [
             Node(
                 build_scoreboard,
-                scores,
+                list(scored),
                 {"scoreboard": "scoreboard", "scoreboard_table": "scoreboard_table"},
                 name="build_scoreboard",
-            ),
+            )
         ],
-        tags=["reporting"],
+        inputs=scored,
     )
+    return Pipeline(baselines + scoreboard, tags="reporting")
