@@ -11,6 +11,7 @@ from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.modeling import attention as attention_module
 from wsdm_arena.modeling import judge as judge_module
 from wsdm_arena.modeling.attention import UnsupportedJudgeError, choose_attention, plan_attention
+from wsdm_arena.modeling.flex import block_mask
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
@@ -135,7 +136,7 @@ def test_flex_equals_segments(family, make, batch, monkeypatch):
     judge = make.judge(family)
     with torch.no_grad():  # on a CPU flex_attention has no backward pass
         expected = judge.hidden_states(batch)
-        monkeypatch.setattr(attention_module, "_flex_function", lambda: flex_attention)
+        monkeypatch.setattr(attention_module, "flex_function", lambda: flex_attention)
         monkeypatch.setattr(judge_module, "choose_attention", lambda *_: "flex")
         judge._kernels.clear()
         torch.testing.assert_close(judge.hidden_states(batch), expected, rtol=0, atol=2e-5)
@@ -147,7 +148,7 @@ def test_flex_tiles_are_exactly_those_that_are_seen(window):
     full = 0
     for lengths in ([700], [1], [128, 128], [5, 300, 1, 129, 127, 40], [640, 10, 640]):
         batch = PackedBatch.from_sequences([generator.integers(0, 9, length) for length in lengths])
-        ours = attention_module._block_mask(batch, window)
+        ours = block_mask(batch, window)
         theirs = create_block_mask(ours.mask_mod, None, None, batch.num_tokens, batch.num_tokens, device="cpu")
         assert torch.equal(ours.to_dense(), theirs.to_dense())
         assert torch.equal(ours.full_kv_num_blocks, theirs.full_kv_num_blocks)

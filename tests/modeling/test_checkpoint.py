@@ -86,6 +86,7 @@ def test_saving_replaces_the_older_judge_and_leaves_nothing_beside_it(make, tmp_
     path = tmp_path / "judge"
     save_judge(make.judge("qwen2"), path)
     (path / "stale.txt").write_text("from the older one")
+    (tmp_path / ".judge.1234567.partial").mkdir()  # of a process that was killed
     judge = make.judge("llama")
     save_judge(judge, path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["judge"]

@@ -245,6 +245,11 @@ def test_a_checkpoint_that_lacks_weights_is_refused(make, tmp_path):
         build_judge(tmp_path, head=HeadConfig(), num_classes=2)
 
 
+def test_a_directory_without_a_model_is_refused_by_name(tmp_path):
+    with pytest.raises(UnsupportedJudgeError, match=f"{tmp_path}: no configuration"):
+        build_judge(tmp_path, head=HeadConfig(), num_classes=2)
+
+
 def test_pickled_weights_are_refused(make, tmp_path):
     model = AutoModel.from_config(make.config("llama"))
     model.config.save_pretrained(tmp_path)

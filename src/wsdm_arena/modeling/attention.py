@@ -10,17 +10,17 @@ Shapes: T tokens, H heads of queries, K heads of keys and values, D head dimensi
 import importlib.util
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, cast, get_args
 
-import numpy as np
 import torch
-from torch.nn.attention.flex_attention import BlockMask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface, PreTrainedConfig
 
 from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.config.judges import AttentionName
+from wsdm_arena.modeling.flex import block_mask, flex_function, softcap_mod
 from wsdm_arena.modeling.segments import SegmentLayout, segment_attention
 
 logger = logging.getLogger(__name__)
@@ -28,8 +28,6 @@ logger = logging.getLogger(__name__)
 IMPLEMENTATION = "packed"
 """Name of our attention function in transformers."""
 KernelName = Literal["flash_attention", "varlen", "flex", "segments"]
-FLEX_BLOCK = 128
-"""Tile of flex_attention's block mask, in tokens (its default)."""
 
 
 class UnsupportedJudgeError(ValueError):
@@ -51,8 +49,8 @@ class AttentionPlan:
     kernel: KernelName
     cu_seqlens: torch.Tensor
     max_seqlen: int
-    layout: SegmentLayout | None = None
-    block_masks: dict[int | None, BlockMask] = field(default_factory=dict)
+    layout: SegmentLayout | None
+    block_masks: dict[int | None, BlockMask]
 
 
 def choose_attention(
@@ -84,16 +82,14 @@ def choose_attention(
 
 def plan_attention(kernel: KernelName, batch: PackedBatch, config: PreTrainedConfig) -> AttentionPlan:
     """Prepare what all layers share; once per batch, on the host but for flex's masks."""
-    plan = AttentionPlan(kernel, batch.cu_seqlens, batch.max_seqlen)
-    device = batch.input_ids.device
+    layout = None
+    block_masks = {}
     if kernel == "segments":
         heads = (config.num_attention_heads, config.num_key_value_heads)
-        return AttentionPlan(
-            kernel, batch.cu_seqlens, batch.max_seqlen, layout=SegmentLayout(batch.boundaries, heads, device)
-        )
-    if kernel == "flex":
-        plan.block_masks.update({window: _block_mask(batch, window) for window in _windows(config)})
-    return plan
+        layout = SegmentLayout(batch.boundaries, heads, batch.input_ids.device)
+    elif kernel == "flex":
+        block_masks = {window: block_mask(batch, window) for window in _windows(config)}
+    return AttentionPlan(kernel, batch.cu_seqlens, batch.max_seqlen, layout, block_masks)
 
 
 def packed_attention(
@@ -199,11 +195,11 @@ def _attend_flex(
     window: int | None,
     softcap: float | None,
 ) -> torch.Tensor:
-    output = _flex_function()(
+    output = flex_function()(
         query,
         key,
         value,
-        score_mod=None if softcap is None else _softcap_mod(softcap),
+        score_mod=None if softcap is None else softcap_mod(softcap),
         block_mask=plan.block_masks[window],
         scale=scale,
         enable_gqa=query.shape[1] != key.shape[1],
@@ -247,73 +243,11 @@ def _varlen_function() -> Callable[..., Any]:
     return varlen_attn
 
 
-@lru_cache(maxsize=1)
-def _compiled_flex() -> Callable[..., Any]:
-    return torch.compile(flex_attention, dynamic=True)
-
-
-def _flex_function() -> Callable[..., Any]:
-    """Uncompiled, flex_attention makes the whole score matrix; a compiled layer compiles it along."""
-    uncompiled: Any = flex_attention
-    return uncompiled if torch.compiler.is_compiling() else _compiled_flex()
-
-
-@lru_cache(maxsize=8)
-def _softcap_mod(softcap: float) -> Callable[..., torch.Tensor]:
-    def bend(
-        score: torch.Tensor, batch: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor
-    ) -> torch.Tensor:
-        return softcap * torch.tanh(score / softcap)
-
-    return bend
-
-
-def _block_mask(batch: PackedBatch, window: int | None) -> BlockMask:
-    """Say which tiles of the scores are read wholly, partly, or not at all; exact, without making the scores' mask."""
-    device, num_tokens = batch.input_ids.device, batch.num_tokens
-    num_blocks = -(-num_tokens // FLEX_BLOCK)
-    documents = np.full(num_blocks * FLEX_BLOCK, -1, dtype=np.int32)
-    documents[:num_tokens] = np.repeat(np.arange(batch.num_segments), batch.lengths)
-    first = np.arange(num_blocks) * FLEX_BLOCK
-    last = first + FLEX_BLOCK - 1
-    span = num_tokens if window is None else window
-    # Segments lie end to end, so the closest pair of two tiles decides whether they meet at all, the farthest whether
-    # everything in them does.
-    earlier = first[:, None] > last
-    touching = earlier & (documents[first][:, None] == documents[last]) & (first[:, None] - last < span)
-    touching |= np.eye(num_blocks, dtype=bool)
-    whole = earlier & (documents[last][:, None] == documents[first]) & (last[:, None] - first < span)
-    tables = [
-        torch.from_numpy(t).to(device)[None, None] for t in (*_tile_lists(touching & ~whole), *_tile_lists(whole))
-    ]
-    document_ids = torch.from_numpy(documents).to(device)
-
-    def sees(batch_index: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        allowed = (query >= key) & (document_ids[query] == document_ids[key])
-        return allowed if window is None else allowed & (query - key < window)
-
-    return BlockMask.from_kv_blocks(
-        tables[0],
-        tables[1],
-        tables[2],
-        tables[3],
-        BLOCK_SIZE=FLEX_BLOCK,
-        mask_mod=sees,
-        seq_lengths=(num_tokens, num_tokens),
-    )
-
-
 def _windows(config: PreTrainedConfig) -> set[int | None]:
     """The sliding windows that the layers of a backbone have; None for layers that read everything."""
     window = getattr(config, "sliding_window", None)
     layer_types = getattr(config, "layer_types", None) or ["sliding_attention"]
     return {window if layer_type == "sliding_attention" else None for layer_type in layer_types}
-
-
-def _tile_lists(tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each row of tiles: how many are marked, and their columns, marked ones first."""
-    columns = np.argsort(~tiles, axis=1, kind="stable")
-    return tiles.sum(axis=1).astype(np.int32), columns.astype(np.int32)
 
 
 def _missing(name: str, config: PreTrainedConfig, device: torch.device, dtype: torch.dtype) -> str | None:

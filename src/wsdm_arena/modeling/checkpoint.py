@@ -21,13 +21,14 @@ from typing import Any
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import load_file, save_file
-from transformers import MODEL_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import MODEL_MAPPING, PreTrainedConfig
 
 from wsdm_arena.config import HeadConfig
 from wsdm_arena.config.judges import AttentionName
 from wsdm_arena.modeling.attention import UnsupportedJudgeError
+from wsdm_arena.modeling.backbone import as_dtype, load_backbone, load_config
 from wsdm_arena.modeling.head import Head
-from wsdm_arena.modeling.judge import Judge, as_dtype, load_backbone, prepare_config
+from wsdm_arena.modeling.judge import Judge
 
 FORMAT = 1
 """Raised when the layout or the meaning of a field changes."""
@@ -103,7 +104,8 @@ def save_judge_state(
     """
     backbone, classifier = _split(state)
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    for stale in directory.parent.glob(f".{directory.name}.*.partial"):  # of a process that was killed
+        shutil.rmtree(stale, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         _write_backbone(partial, backbone, config)
@@ -151,9 +153,8 @@ def load_judge(
     if model_type is not None and manifest["model_type"] != model_type:
         raise CheckpointError(f"{directory} holds a {manifest['model_type']} judge, not {model_type}")
     verify_files(directory, manifest, checksums=verify_checksums)
-    config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
-    prepare_config(config, sliding_window=manifest["sliding_window"])
     try:
+        config = load_config(directory, sliding_window=manifest["sliding_window"])
         backbone = load_backbone(directory, config, dtype=as_dtype(dtype or manifest["dtype"]))
     except UnsupportedJudgeError as error:
         raise CheckpointError(str(error)) from error

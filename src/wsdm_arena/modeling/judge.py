@@ -3,38 +3,24 @@
 Shapes: T tokens of the micro-batch, S segments, h hidden size.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, linear
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.config import HeadConfig
 from wsdm_arena.config.judges import AttentionName
-from wsdm_arena.modeling.attention import (
-    IMPLEMENTATION,
-    KernelName,
-    UnsupportedJudgeError,
-    choose_attention,
-    plan_attention,
-)
+from wsdm_arena.modeling.attention import KernelName, UnsupportedJudgeError, choose_attention, plan_attention
+from wsdm_arena.modeling.backbone import as_dtype, check_backbone, load_backbone, load_config, new_backbone
 from wsdm_arena.modeling.head import Head
 
-DTYPES: Mapping[str, torch.dtype] = {
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "float32": torch.float32,
-}
-LANGUAGE_MODEL_HEAD = "lm_head."
-"""Weights that a causal language model has besides the backbone; the judge does not read them."""
 VOCABULARY_CHUNK = 1 << 25
 """Next-token logits that are held at once: 128 MiB in float32."""
 
@@ -61,7 +47,7 @@ class Judge(nn.Module):
         self, backbone: PreTrainedModel, head: Head, *, attention: AttentionName = "auto", sliding_window: bool = True
     ) -> None:
         super().__init__()
-        _check_backbone(backbone)
+        check_backbone(backbone)
         self.backbone = backbone
         self.head = head
         self.attention: AttentionName = attention
@@ -221,8 +207,7 @@ def build_judge(
         UnsupportedJudgeError: The checkpoint lacks weights, has others than the backbone's, or has no safetensors; or
             the architecture cannot read packed sequences.
     """
-    config = AutoConfig.from_pretrained(str(backbone), revision=revision, trust_remote_code=False)
-    prepare_config(config, sliding_window=sliding_window)
+    config = load_config(backbone, revision=revision, sliding_window=sliding_window)
     model = load_backbone(backbone, config, dtype=as_dtype(dtype), revision=revision, old_head=old_head)
     classifier = Head(head, config.hidden_size, num_classes, seed=head_seed).to(model.dtype)
     return Judge(model, classifier, attention=attention, sliding_window=sliding_window)
@@ -249,107 +234,6 @@ def new_judge(
         sliding_window: False makes every layer read the whole sequence.
         dtype: Of the weights, and in which is computed.
     """
-    config = type(config).from_dict(config.to_dict())
-    prepare_config(config, sliding_window=sliding_window)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = AutoModel.from_config(config, dtype=as_dtype(dtype), attn_implementation=IMPLEMENTATION)
+    model = new_backbone(config, sliding_window=sliding_window, dtype=as_dtype(dtype), seed=seed)
     classifier = Head(head, config.hidden_size, num_classes, seed=seed).to(model.dtype)
     return Judge(model, classifier, attention=attention, sliding_window=sliding_window)
-
-
-def prepare_config(config: PreTrainedConfig, *, sliding_window: bool) -> None:
-    """Switch off, in place, what packed reading must not have: the cache and, if asked, sliding windows.
-
-    The result means the same to transformers itself, so that a saved backbone reads alike everywhere.
-    """
-    config.use_cache = False
-    if sliding_window or getattr(config, "sliding_window", None) is None:
-        return
-    layer_types = getattr(config, "layer_types", None)
-    if layer_types is None:
-        config.sliding_window = None
-    elif "sliding_attention" in (getattr(config, "rope_parameters", None) or {}):
-        # These layers also have rotary frequencies of their own: they keep their name and get a window of everything.
-        config.sliding_window = config.max_position_embeddings
-    else:
-        config.layer_types = ["full_attention"] * len(layer_types)
-
-
-def load_backbone(
-    source: str | Path,
-    config: PreTrainedConfig,
-    *,
-    dtype: torch.dtype,
-    revision: str | None = None,
-    old_head: Sequence[str] = (),
-) -> PreTrainedModel:
-    """Load weights from safetensors only; every one of the backbone and no other.
-
-    Raises:
-        UnsupportedJudgeError: Weights are missing, unexpected, or not in safetensors.
-    """
-    try:
-        with _without_progress_bar():
-            model, info = AutoModel.from_pretrained(
-                str(source),
-                config=config,
-                revision=revision,
-                dtype=dtype,
-                attn_implementation=IMPLEMENTATION,
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-    except OSError as error:
-        raise UnsupportedJudgeError(f"{source}: no weights in safetensors format can be read: {error}") from error
-    ignored = (LANGUAGE_MODEL_HEAD, *old_head)
-    unexpected = sorted(key for key in info["unexpected_keys"] if not key.startswith(ignored))
-    missing = sorted(info["missing_keys"])
-    if missing or unexpected:
-        raise UnsupportedJudgeError(
-            f"{source} does not hold exactly the weights of {config.model_type}: missing {_listed(missing)}; "
-            f"unexpected {_listed(unexpected)}; name an old head to leave it behind on purpose"
-        )
-    return model
-
-
-def as_dtype(dtype: str | torch.dtype) -> torch.dtype:
-    """Turn a configuration's dtype name into torch's."""
-    return DTYPES[dtype] if isinstance(dtype, str) else dtype
-
-
-@contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    """Every rank would draw its own over the training's."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
-
-
-def _check_backbone(backbone: PreTrainedModel) -> None:
-    config: Any = backbone.config
-    name = config.model_type
-    if not getattr(backbone, "_supports_attention_backend", False) or not hasattr(backbone, "layers"):
-        raise UnsupportedJudgeError(
-            f"{name} does not let its attention be chosen; use a text-only decoder such as Gemma-2"
-        )
-    if config._attn_implementation != IMPLEMENTATION:
-        raise UnsupportedJudgeError(f"the backbone was made with attention {config._attn_implementation!r}, not ours")
-    if getattr(config, "attention_dropout", 0.0):
-        raise UnsupportedJudgeError(
-            f"{name} has attention_dropout={config.attention_dropout}; packed attention has none: set 0"
-        )
-    if getattr(config, "use_bidirectional_attention", False):
-        raise UnsupportedJudgeError(
-            f"{name} reads in both directions; a judge reads its last token, so it must be causal"
-        )
-
-
-def _listed(keys: Sequence[str]) -> str:
-    shown = ", ".join(keys[:5]) or "none"
-    return shown if len(keys) <= 5 else f"{shown} and {len(keys) - 5} more"
