@@ -1,5 +1,6 @@
 """The judge that a run starts from."""
 
+import hashlib
 import random
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def build_initial_judge(config: RunConfig) -> Judge:
             attention=wanted.attention,
             sliding_window=wanted.sliding_window,
             dtype=wanted.training.dtype,
-            head_seed=config.seed,
+            head_seed=draw_head_seed(config),
         )
     judge = load_judge(config.initial_checkpoint, attention=wanted.attention, dtype=wanted.training.dtype)
     described = {"num_classes": config.num_classes, "head": wanted.head, "sliding_window": wanted.sliding_window}
@@ -46,6 +47,12 @@ def build_initial_judge(config: RunConfig) -> Judge:
                 "continue it as it was trained"
             )
     return judge
+
+
+def draw_head_seed(config: RunConfig) -> int:
+    """Seed of a fresh head: judges that share a backbone must not be copies of one another."""
+    name = f"{config.seed}.{config.judge.stage}.{config.judge.judge}"
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest())
 
 
 def find_tokenizer(config: RunConfig) -> Path:
