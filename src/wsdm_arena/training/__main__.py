@@ -7,14 +7,17 @@ nodes the run directory must lie on a file system that all of them see.
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import torch
 from transformers.utils.logging import disable_progress_bar
 
 from wsdm_arena.modeling.attention import UnsupportedJudgeError
 from wsdm_arena.modeling.checkpoint import CheckpointError
+from wsdm_arena.processes.parent_death import SUPERVISOR_VARIABLE, die_with_parent
 from wsdm_arena.prompts.store import TokenStoreError
 from wsdm_arena.training.data import SelectionError
 from wsdm_arena.training.distributed import DeviceError, DistributedContext
@@ -75,5 +78,18 @@ def _configure_logging(context: DistributedContext) -> None:
     )
 
 
+def leave(code: int) -> NoReturn:
+    """End the process without taking the interpreter down.
+
+    gloo's threads may still be running then, and abort a process whose work is done.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    if SUPERVISOR_VARIABLE in os.environ:  # started by hand, a process may outlive its shell
+        die_with_parent()
+    leave(main())
