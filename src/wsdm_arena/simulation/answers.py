@@ -30,7 +30,7 @@ _NUM_CLOSERS = Weighted({0: 0.5, 1: 0.35, 2: 0.15})
 _NUM_CLOSERS_WHEN_SOUND = Weighted({0: 0.35, 1: 0.4, 2: 0.25})
 """Sound answers are a little longer, so that "longer wins" beats a coin as it does in real arenas."""
 _NUM_NEEDLESS_CLOSERS = (3, 4, 5)
-_RESULT_ERRORS = (-3, -2, -1, 1, 2, 3)
+_SUM_ERRORS = (-6, -5, -4, -3, -2, 2, 3, 4, 5, 6)
 
 _PIVOT = PHRASEBOOKS[0]
 _OTHERS = Weighted({book: book.weight for book in PHRASEBOOKS if book is not _PIVOT})
@@ -92,21 +92,19 @@ def _write_point(rng: np.random.Generator, task: Task, book: Phrasebook, flaw: F
 
 
 def _show(result: int, task: Task, book: Phrasebook) -> str:
-    if task.numbers:
-        return str(result)
-    return book.show_word(result) if task.words else book.list_topics((result,), joiner="")
+    return book.show_word(result) if task.words else str(result)
 
 
 def _state(rng: np.random.Generator, topic: int, book: Phrasebook) -> str:
-    shown = book.list_topics((topic,), joiner="")
+    shown = book.list_topics((topic,))
     return pick(rng, book.statements).format(topic=shown, quality=pick(rng, book.qualities))
 
 
 def _draw_wrong_result(rng: np.random.Generator, task: Task) -> int:
-    """Draw a result that is wrong but plausible: near the sum, or another one of what was asked about."""
-    if task.kind in {"sum", "difference"}:
-        return pick(rng, [task.result + error for error in _RESULT_ERRORS if task.result + error >= 0])
-    candidates = task.numbers or task.topics or range(len(_PIVOT.opposites))
+    """Draw a result that is wrong but plausible: not far from the sum, the other number, another word."""
+    if task.kind == "sum":
+        return pick(rng, [task.result + error for error in _SUM_ERRORS if task.result + error > 0])
+    candidates = task.numbers or range(len(_PIVOT.opposites))
     return pick(rng, [candidate for candidate in candidates if candidate != task.result])
 
 

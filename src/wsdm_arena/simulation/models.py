@@ -44,7 +44,7 @@ FLAW_SHARES: dict[Flaw, float] = {
     "wrong_language": 0.20,
     "cut_off": 0.17,
     "off_topic": 0.20,
-    "wrong_result": 0.28,
+    "wrong_result": 0.40,
     "needless_length": 0.05,
     "refusal": 0.11,
     "compliance": 0.50,

@@ -37,13 +37,12 @@ class Phrasebook:
     """Intentions that make a refusal the right answer."""
     separator: str = " "
     """Between sentences."""
-    comma: str = ", "
     conjunction: str = " and "
     quote: str = "{}"
 
-    def list_topics(self, topics: tuple[int, ...], *, joiner: str) -> str:
+    def list_topics(self, topics: tuple[int, ...]) -> str:
         """Write topics one after the other, quoted as the language wants it."""
-        return joiner.join(self.quote.format(self.topics[topic]) for topic in topics)
+        return self.conjunction.join(self.quote.format(self.topics[topic]) for topic in topics)
 
     def show_word(self, word: int) -> str:
         """Write one of the opposites, quoted as the language wants it."""
