@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,25 +60,21 @@ def three_ranks(tiny_runs: TinyRuns, one_rank: dict[str, Path]) -> dict[str, Pat
         run = tiny_runs.make(f"scored {budget}", training=training, fingerprint=fingerprint)
         (run / "model").symlink_to(one_rank["adamw"] / "model")
         runs[f"scored {budget}"] = run
-    finish_together(3, list(runs.values()))
+    runs["in pieces"] = tiny_runs.make("three adamw", **RUNS["adamw"])
+    finish_together(3, ["--in-pieces", *runs.values()])
     return runs
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_two_ranks_train_the_judge_of_one(one_rank: dict[str, Path], two_ranks: dict[str, Path], name: str) -> None:
     """Head dropout is on; "resumed" was begun by one rank and ended by two."""
-    start = build_initial_judge(RunDirectory(one_rank[name]).read_config()).state_dict()
-    start = {key.removeprefix("backbone.").removeprefix("head."): tensor for key, tensor in start.items()}
-    ours, theirs = weights(two_ranks[name] / "model"), weights(one_rank[name] / "model")
-    movement = sum(float((theirs[key] - start[key]).double().square().sum()) for key in start) ** 0.5
-    difference = sum(float((theirs[key] - ours[key]).double().square().sum()) for key in start) ** 0.5
-    assert movement > 0.01
-    assert difference <= 1e-3 * movement
-    assert len(metrics(two_ranks[name])) == 10
-    losses = [[record["loss"] for record in metrics(runs[name])] for runs in (one_rank, two_ranks)]
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
-    norms = [[record["gradient_norm"] for record in metrics(runs[name])] for runs in (one_rank, two_ranks)]
-    np.testing.assert_allclose(norms[0], norms[1], rtol=1e-3)
+    assert_same_training(one_rank[name], two_ranks[name])
+
+
+def test_three_ranks_that_exchange_layer_by_layer_train_the_judge_of_one(
+    one_rank: dict[str, Path], three_ranks: dict[str, Path]
+) -> None:
+    assert_same_training(one_rank["adamw"], three_ranks["in pieces"])
 
 
 def test_ranks_without_sequences_take_part(one_rank: dict[str, Path], three_ranks: dict[str, Path]) -> None:
@@ -117,11 +114,26 @@ def test_two_nodes_train_the_judge_of_one_node(tiny_runs: TinyRuns, two_ranks: d
     assert all(torch.equal(ours[key], tensor) for key, tensor in theirs.items())
 
 
-def finish_together(processes: int, runs: list[Path]) -> None:
+def finish_together(processes: int, runs: Sequence[Path | str]) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     script = Path(__file__).with_name("finish_runs.py")
     done = subprocess.run([*torchrun, script, *runs], env=environment(), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-5000:]
+
+
+def assert_same_training(first: Path, second: Path) -> None:
+    start = build_initial_judge(RunDirectory(first).read_config()).state_dict()
+    start = {key.removeprefix("backbone.").removeprefix("head."): tensor for key, tensor in start.items()}
+    ours, theirs = weights(second / "model"), weights(first / "model")
+    movement = sum(float((theirs[key] - start[key]).double().square().sum()) for key in start) ** 0.5
+    difference = sum(float((theirs[key] - ours[key]).double().square().sum()) for key in start) ** 0.5
+    assert movement > 0.01
+    assert difference <= 1e-3 * movement
+    assert len(metrics(second)) == 10
+    losses = [[record["loss"] for record in metrics(run)] for run in (first, second)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    norms = [[record["gradient_norm"] for record in metrics(run)] for run in (first, second)]
+    np.testing.assert_allclose(norms[0], norms[1], rtol=1e-3)
 
 
 def assert_same_predictions(first: Path, second: Path, *, tolerance: float) -> None:

@@ -16,7 +16,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule
 
 from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.batching.planner import ORDERS, Planner, UpdatePlan
@@ -24,7 +23,7 @@ from wsdm_arena.config import RunConfig
 from wsdm_arena.modeling.dropout import draw_keep_masks
 from wsdm_arena.modeling.judge import Judge
 from wsdm_arena.training.data import RunData
-from wsdm_arena.training.distributed import DistributedContext, reduces_every_micro_step, shard_weights
+from wsdm_arena.training.distributed import CommunicationSchedule, DistributedContext, shard_weights
 from wsdm_arena.training.loss import soft_label_cross_entropy, swap_labels
 from wsdm_arena.training.optimizer import ShardedOptimizer
 from wsdm_arena.training.progress import StageProgress, memory_bytes
@@ -101,7 +100,7 @@ class Trainer:
         self.on_update = on_update
         self.planner = _plan(data, config, context)
         prepare_for_training(judge, config, mesh)
-        self._reduces_every_micro_step = reduces_every_micro_step(judge, self._training)
+        self._communication = CommunicationSchedule(judge, self._training)
         self._weights = dict(judge.named_parameters())
         self._optimizer = ShardedOptimizer(self._weights, self._training.optimizer, world_size=context.world_size)
         self._tokens_done = 0
@@ -126,8 +125,8 @@ class Trainer:
             self._name, "updates", num_updates, completed=done, is_shown=self._context.is_main
         ) as progress:
             self._window = self._new_window()
+            self.judge.train()
             for plan in self.planner:
-                self.judge.train()
                 learning_rate = self._learning_rate(plan.update)
                 self.accumulate_gradients(plan)
                 square_sum = self._optimizer.gradient_square_sum() if self._is_logged(plan.update) else None
@@ -152,16 +151,9 @@ class Trainer:
         """Read one global batch; afterwards every parameter holds this rank's shard of its gradient. A collective."""
         last = len(plan.micro_steps) - 1
         for number, members_of_rank in enumerate(plan.micro_steps):
-            self._defer_communication(is_last=number == last)
+            self._communication.begin_micro_step(is_last=number == last)
             self._micro_batch_loss(plan, members_of_rank[self._context.rank]).backward()
         self._count(plan)
-
-    def _defer_communication(self, *, is_last: bool) -> None:
-        """Between micro-steps keep what fits: whole gradients if small, gathered weights if the sharding says so."""
-        assert isinstance(self.judge, FSDPModule)  # which prepare_for_training made of it
-        self.judge.set_is_last_backward(is_last)
-        self.judge.set_requires_gradient_sync(is_last or self._reduces_every_micro_step)
-        self.judge.set_reshard_after_backward(is_last or self._training.sharding == "full")
 
     def _micro_batch_loss(self, plan: UpdatePlan, members: npt.NDArray[np.int64]) -> Tensor:
         """This micro-batch's part of the global batch's loss."""
