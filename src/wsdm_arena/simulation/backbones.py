@@ -56,7 +56,7 @@ class Recipe:
 _SHAPE = {
     "hidden_size": 128,
     "intermediate_size": 384,
-    "num_hidden_layers": 4,
+    "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 32,
@@ -64,22 +64,22 @@ _SHAPE = {
     "tie_word_embeddings": True,
 }
 _TRAINING = {
-    "optimizer": {"peak_learning_rate": 1e-3},
+    "optimizer": {"peak_learning_rate": 2e-3},
     "schedule": {"warmup_fraction": 0.05},
-    "battles_per_update": 16,
+    "battles_per_update": 8,
     "dtype": "float32",
     "language_modeling_weight": 0.5,
     "activation_checkpointing": False,
     "checkpoint": {"every_minutes": 5},
-    "evaluation": {"every_updates": 500, "max_battles": 500},
-    "log_every_updates": 20,
+    "evaluation": {"every_updates": 1000, "max_battles": 500},
+    "log_every_updates": 50,
 }
 RECIPES: dict[str, Recipe] = {
-    "llama": Recipe("llama", _SHAPE, num_battles=70_000, training=_TRAINING),
+    "llama": Recipe("llama", _SHAPE, num_battles=80_000, training=_TRAINING),
     "gemma": Recipe(
         "gemma",
         _SHAPE | {"query_pre_attn_scalar": 32, "sliding_window": 64},
-        num_battles=70_000,
+        num_battles=80_000,
         training=_TRAINING,
     ),
 }
@@ -131,6 +131,9 @@ def train_backbone(family: str, *, work: Path, project: ProjectConfig, threads: 
 def _battles(recipe: Recipe, preferences: PreferencesConfig) -> pd.DataFrame:
     arena = simulate_arena(SimulationConfig(seed=SEED, num_battles=recipe.num_battles), universe="backbones")
     battles = build_battles(arena.train_table, preferences).battles
+    # The chance of each vote teaches more than the vote, and here it is known.
+    chances = battles["id"].map(arena.simulated_truth.set_index("id")["probability_a"])
+    battles = battles.assign(probability_a=chances, probability_b=1 - chances)
     # One prompt in 64 is enough to watch the training by; a fold of five would be a waste.
     watched = battles["prompt_group"].str[:2].map(lambda digits: int(digits, 16) < 4)
     return battles.assign(fold=watched.map({True: preferences.held_out_fold, False: preferences.held_out_fold + 1}))
