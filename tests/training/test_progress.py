@@ -17,7 +17,7 @@ def test_away_from_a_terminal_a_line_is_logged_from_time_to_time(
         stage.advance(details={"loss": "0.68", "tokens/s": "7,000"})  # 31 s
         stage.advance(details={"loss": "0.67"})  # a second later: silent
     assert [record.message for record in caplog.records] == [
-        "teacher.llama updates 12/30 loss 0.68 tokens/s 7,000, 4:39 left"
+        "teacher.llama updates 12/30, loss 0.68 tokens/s 7,000, 4:39 left"
     ]
 
 

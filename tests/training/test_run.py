@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.tiny_runs import TinyRuns
+from tests.training.tiny_runs import TinyRuns, finish
 from wsdm_arena.config import RunConfig
+from wsdm_arena.training.__main__ import main
 from wsdm_arena.training.run import JsonLines, RunDirectory, RunError
 
 
@@ -33,6 +34,29 @@ def test_a_misspelt_key_is_named(tiny_runs: TinyRuns, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(config | {"sead": 1}))
     with pytest.raises(RunError, match="sead"):
         RunDirectory(tmp_path).read_config()
+
+
+def test_another_format_is_refused(tiny_runs: TinyRuns) -> None:
+    run = tiny_runs.make("format", format=99)
+    with pytest.raises(RunError, match=r"run\.json has format 99, this version reads 1; start a new run"):
+        RunDirectory(run).read_config()
+
+
+def test_a_users_mistake_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert main([str(tmp_path)]) == 1
+    assert [record.message.splitlines() for record in caplog.records] == [
+        [f"{tmp_path}/run.json is missing; a run directory holds the run's configuration"]
+    ]
+
+
+def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tiny_runs: TinyRuns) -> None:
+    run = tiny_runs.make("leftovers")
+    (run / ".model.123.partial").mkdir()
+    (run / ".predictions.parquet.123").write_bytes(b"half")
+    (run / "evaluations/.update-000004.123.partial").mkdir(parents=True)
+    (run / ".lock").touch()
+    finish(run)
+    assert {path.name for path in run.rglob(".*")} == {".lock"}
 
 
 def test_a_finished_run_of_another_configuration_is_refused_by_name(tiny_runs: TinyRuns) -> None:

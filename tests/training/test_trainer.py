@@ -85,13 +85,13 @@ def test_activation_checkpointing_changes_nothing(tiny_runs: TinyRuns) -> None:
 
 
 def test_the_loss_falls_and_every_parameter_moves(tiny_runs: TinyRuns) -> None:
-    training = {"epochs": 12, "optimizer": {"peak_learning_rate": 3e-3}}
+    training = {"max_battles": 8, "epochs": 40, "optimizer": {"peak_learning_rate": 1e-2}}
     run = tiny_runs.make("learns", training=training)
     before = build_initial_judge(RunDirectory(run).read_config()).state_dict()
     finish(run)
     losses = [record["loss"] for record in metrics(run)]
-    assert len(losses) == 12 * (5 + 4)
-    assert np.mean(losses[-9:]) < np.mean(losses[:9]) - 0.1
+    assert len(losses) == 2 * 40
+    assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.2
     after = {f"head.{name}": tensor for name, tensor in load_file(run / "model/head.safetensors").items()}
     after |= {f"backbone.{name}": tensor for name, tensor in load_file(run / "model/model.safetensors").items()}
     assert set(after) == set(before)

@@ -82,9 +82,9 @@ class DistributedContext:
         """Join the other processes; a lone process gets a group of one, so that there is one way to train."""
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
-        meeting: dict[str, Any] = {}
+        meeting: dict[str, Any] = {"device_id": self.device} if self.backend == "nccl" else {}
         if self.world_size == 1 and "MASTER_ADDR" not in os.environ:
-            meeting = {"store": dist.HashStore(), "rank": 0, "world_size": 1}
+            meeting |= {"store": dist.HashStore(), "rank": 0, "world_size": 1}
         dist.init_process_group(self.backend, timeout=COLLECTIVE_TIMEOUT, **meeting)
         try:
             yield init_device_mesh(self.device.type, (self.world_size,))

@@ -89,8 +89,9 @@ def evaluate_predictions(predictions: pd.DataFrame, battles: LabelledBattles) ->
     labels = battles.labels[is_labelled].astype(np.float64)
     if not len(labels):
         return {"num_battles": 0, "accuracy": None, "log_loss": None}
-    means = predictions.groupby("pair_id")["probabilities"].agg(lambda rows: np.mean(np.stack(list(rows)), axis=0))
-    predicted = np.stack(means.loc[battles.tokens.pair_ids[is_labelled].tolist()].to_list()).astype(np.float64)
+    rows = pd.DataFrame(np.stack(predictions["probabilities"].tolist()), index=predictions["pair_id"], dtype=np.float64)
+    means = rows.groupby(level=0).mean()
+    predicted = means.loc[battles.tokens.pair_ids[is_labelled].tolist()].to_numpy()
     return {
         "num_battles": len(labels),
         "accuracy": accuracy(predicted, labels),

@@ -62,10 +62,12 @@ class ShardedOptimizer:
             self._materialize()
         tensors = {}
         for name, parameter in self._sharded.items():
-            state = self._optimizer.state.get(self._updated[name], {})
+            updated = self._updated[name]
+            state = self._optimizer.state.get(updated, {})
             for moment in _MOMENTS:
-                if state.get(moment) is not None:
-                    tensors[f"{moment}.{name}"] = _like_parameter(state[moment], parameter)
+                tensor = state.get(moment)
+                if tensor is not None and tensor.shape == updated.shape:  # the Triton kernels also have scratch tensors
+                    tensors[f"{moment}.{name}"] = _like_parameter(tensor, parameter)
         return tensors
 
     def restore_step_count(self, step_count: int) -> None:

@@ -78,16 +78,15 @@ class StageProgress:
             self._bar.update(self._task, completed=self.completed, details=self._details)
         elif time.monotonic() - self._last_logged >= LOG_INTERVAL_S:
             self._last_logged = time.monotonic()
-            logger.info(
-                "%s %s %d/%d %s, %s left", self.name, self.unit, self.completed, self.total, text, self._time_left()
-            )
+            counted = f"{self.completed:,}/{self.total:,}"
+            logger.info("%s %s %s", self.name, self.unit, ", ".join(filter(None, [counted, text, self._time_left()])))
 
     def _time_left(self) -> str:
         done = self.completed - self._first
         if done <= 0:
-            return "?"
+            return ""
         left = (time.monotonic() - self._started) / done * (self.total - self.completed)
-        return f"{int(left // 60)}:{int(left % 60):02d}"
+        return f"{int(left // 60)}:{int(left % 60):02d} left"
 
 
 def memory_bytes(device: torch.device) -> int:

@@ -17,6 +17,15 @@ from pydantic import ValidationError
 
 from wsdm_arena.config import RunConfig
 
+_WRITTEN = (
+    "model",
+    "metrics.jsonl",
+    "evaluations.jsonl",
+    "predictions.parquet",
+    "predictions_at_start.parquet",
+    "complete.json",
+)
+
 
 class RunError(RuntimeError):
     """The run directory does not hold what it should, or holds another run."""
@@ -41,14 +50,27 @@ class RunDirectory:
         """Validate ``run.json``.
 
         Raises:
-            RunError: It is missing or is not a run configuration.
+            RunError: It is missing or is not a run configuration of this version.
         """
         try:
-            return RunConfig.model_validate_json(self.config_file.read_text())
+            config = RunConfig.model_validate_json(self.config_file.read_text())
         except FileNotFoundError:
             raise RunError(f"{self.config_file} is missing; a run directory holds the run's configuration") from None
         except ValidationError as error:
             raise RunError(f"{self.config_file} is not a run configuration of this version: {error}") from None
+        expected = RunConfig.model_fields["format"].default
+        if config.format != expected:
+            raise RunError(
+                f"{self.config_file} has format {config.format}, this version reads {expected}; start a new run"
+            )
+        return config
+
+    def remove_leftovers(self) -> None:
+        """Delete what a killed process was writing under a temporary name."""
+        for folder, names in ((self.path, _WRITTEN), (self.evaluated_models, ("update-*",))):
+            for name in names:
+                for path in folder.glob(f".{name}.*"):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def is_complete(self, config: RunConfig) -> bool:
         """Whether this very run has ended well.

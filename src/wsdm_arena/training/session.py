@@ -43,6 +43,8 @@ class Session:
 
     def finish(self) -> None:
         """Do what is left of the run. A collective."""
+        if self._context.is_main:
+            self._run.remove_leftovers()
         is_trained = self._context.broadcast(self._run.model.exists())
         judge = self._load_trained_judge() if is_trained else self._train()
         predictions = self._evaluator.predict(judge, self._data.held_out, judge_fingerprint=self._config.fingerprint)
