@@ -2,7 +2,9 @@
 # Shell, not Python, lines: keep them short. `make` alone lists the commands.
 
 BIN := .venv/bin
-DATA_ROOT ?= data/own
+DATA_ROOT := data/own
+ENV := # a variable of this name means something else to sh, so only the command line sets it
+BATTLES :=
 
 # Where torch comes from (default: the CPU build, or the CUDA build where there is an NVIDIA GPU), and which Python.
 export TORCH_INDEX_URL PYTHON
@@ -32,7 +34,9 @@ setup: ## Make or refresh .venv; says first what it will download
 
 run: setup ## Simulate an arena, train judges on it, print the scoreboard; or do so with your BATTLES
 ifeq ($(strip $(BATTLES)),)
+ifeq ($(filter-out sample,$(ENV)),)
 	$(BIN)/kedro run --pipelines simulated_arena$(in_env)
+endif
 	$(BIN)/kedro run$(in_env)
 else
 	$(BIN)/kedro run$(in_env) --params "data_root=$(DATA_ROOT),raw.train=$(call joined,$(BATTLES))"

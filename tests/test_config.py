@@ -184,3 +184,35 @@ def test_every_key_of_the_tree_is_documented():
             yield path
 
     assert list(undocumented(ProjectConfig, "")) == []
+
+
+@pytest.mark.parametrize(
+    ("runtime_params", "place"),
+    [({"raw": {"tran": "own.csv"}}, "raw.tran"), ({"raw": "own.csv"}, "raw"), ({"data_root": 3}, "data_root")],
+)
+def test_a_wrong_place_of_data_is_named(conf, runtime_params, place):
+    with pytest.raises(ConfigurationError, match=place):
+        load("sample", conf, **runtime_params)
+
+
+def test_a_global_in_the_wrong_file_is_refused(conf):
+    (conf / "local" / "parameters.yml").write_text("data_root: /elsewhere\n")
+    with pytest.raises(ConfigurationError, match="data_root"):
+        load("sample", conf)["parameters"]
+
+
+def test_one_data_home_keeps_the_environments_apart(conf):
+    (conf / "local" / "globals.yml").write_text("data_home: /big\n")
+    roots = {env: load(env, conf)["globals"]["data_root"] for env in ("sample", "a100")}
+    assert roots == {"sample": "/big/data/sample", "a100": "/big/data"}
+
+
+def test_raw_files_may_lie_in_the_users_folder(conf):
+    files = load("sample", conf, raw={"train": "~/a.csv;b.csv"})["globals"]["raw"]["train"]
+    assert files == f"{Path.home()}/a.csv;b.csv"
+
+
+def test_relative_backbones_start_from_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    resolved = load("sample")["parameters"]["resolved"]["teacher"]["llama"]
+    assert Path(resolved["backbone"]) == PROJECT / "src/wsdm_arena/simulation/backbones/llama"

@@ -1,5 +1,6 @@
 """Configuration in the order base, environment, local, command line; validated as one tree."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,24 @@ import click
 from kedro.config import MissingConfigException, OmegaConfigLoader
 from pydantic import ValidationError
 
-from wsdm_arena.config import ProjectConfig, deep_merge
+from wsdm_arena.config import ProjectConfig, StrictConfig, deep_merge
 
-GLOBALS_ON_THE_COMMAND_LINE = ("data_root", "raw")
-"""Keys of ``kedro run --params`` that set paths of the catalog (``globals.yml``), not parameters."""
+
+class RawFiles(StrictConfig):
+    """Raw files of one's own: a path, a glob pattern, a directory, or several of them with semicolons between."""
+
+    train: str | None = None
+    test: str | None = None
+
+
+class GlobalsConfig(StrictConfig):
+    """``globals.yml``: where data lies. ``--params`` sets these keys too."""
+
+    data_home: str = "."
+    """Folder that a relative ``data_root`` starts from; one for all environments, so fit for ``conf/local``."""
+    data_root: str
+    """An environment's own data folder."""
+    raw: RawFiles = RawFiles()
 
 
 class ConfigurationError(click.ClickException):
@@ -29,19 +44,23 @@ class LocalLastConfigLoader(OmegaConfigLoader):
         """Load one kind of configuration.
 
         Raises:
-            ConfigurationError: A parameter is misspelt or out of range; names its YAML path.
+            ConfigurationError: A key is misspelt or out of range; names its YAML path.
         """
         self._register_globals_resolver()  # it is one for the process, and another loader may have taken it since
         if key in self:
             return super().__getitem__(key)
         config = self._with_local(key)
+        on_command_line = {k: v for k, v in (self.runtime_params or {}).items() if k in GlobalsConfig.model_fields}
         if key == "globals":
-            own = {k: v for k, v in (self.runtime_params or {}).items() if k in GLOBALS_ON_THE_COMMAND_LINE}
-            config = deep_merge(config, own)
-        elif key == "parameters":
-            config = {k: v for k, v in config.items() if k not in GLOBALS_ON_THE_COMMAND_LINE}
-            config = _validate(config, self.env or self.default_run_env)
+            return _validate_globals(deep_merge(config, on_command_line), self._env)
+        if key == "parameters":
+            parameters = {k: v for k, v in config.items() if k not in on_command_line}
+            return _validate_parameters(parameters, self._env, project=Path(self.conf_source).parent)
         return config
+
+    @property
+    def _env(self) -> str:
+        return self.env or self.default_run_env
 
     def _with_local(self, key: str) -> dict[str, Any]:
         try:
@@ -50,7 +69,7 @@ class LocalLastConfigLoader(OmegaConfigLoader):
             config = None
         local = Path(self.conf_source) / "local"
         own: dict[str, Any] = {}
-        if local.is_dir() and (self.env or self.default_run_env) != "local" and key in self.config_patterns:
+        if local.is_dir() and self._env != "local" and key in self.config_patterns:
             own = self.load_and_merge_dir_config(
                 str(local), self.config_patterns[key], key, set(), key == "credentials"
             )
@@ -59,27 +78,45 @@ class LocalLastConfigLoader(OmegaConfigLoader):
         return self._merge_configs(config or {}, own, key, str(local)) if own else (config or {})
 
 
-def _validate(parameters: dict[str, Any], env: str) -> dict[str, Any]:
+def _validate_globals(values: dict[str, Any], env: str) -> dict[str, Any]:
+    """Paths for the catalog: ``data_root`` under ``data_home``, raw files with the user's folder spelt out."""
+    try:
+        config = GlobalsConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(describe_problems(error, env, "globals")) from None
+    raw = {
+        name: ";".join(os.path.expanduser(part.strip()) for part in files.split(";"))
+        for name, files in config.raw.model_dump(exclude_none=True).items()
+    }
+    root = Path(config.data_home).expanduser() / Path(config.data_root).expanduser()
+    return {"data_root": root.as_posix(), "raw": raw}
+
+
+def _validate_parameters(parameters: dict[str, Any], env: str, project: Path) -> dict[str, Any]:
     """The whole tree with every default filled in, and ``resolved``."""
     try:
-        project = ProjectConfig.model_validate(parameters)
+        config = ProjectConfig.model_validate(parameters)
     except ValidationError as error:
-        raise ConfigurationError(describe_problems(error, env)) from None
+        raise ConfigurationError(describe_problems(error, env, "parameters")) from None
     resolved = {
-        stage: {judge: project.resolve(stage, judge).model_dump(mode="json") for judge in project.judges}
-        for stage in project.stages
+        stage: {judge: config.resolve(stage, judge).model_dump(mode="json") for judge in config.judges}
+        for stage in config.stages
     }
-    return project.model_dump(mode="json") | {"resolved": resolved}
+    for judges in resolved.values():
+        for judge in judges.values():  # a relative path starts from the project, wherever the command is given
+            if (backbone := project / judge["backbone"]).is_dir():
+                judge["backbone"] = str(backbone.resolve())
+    return config.model_dump(mode="json") | {"resolved": resolved}
 
 
-def describe_problems(error: ValidationError, env: str) -> str:
+def describe_problems(error: ValidationError, env: str, kind: str) -> str:
     """One line a problem: YAML path, what is wrong, the value."""
-    lines = [f"parameters of env '{env}' (conf/base, conf/{env}, conf/local, --params) are not valid:"]
+    lines = [f"{kind} of env '{env}' (conf/base, conf/{env}, conf/local, --params) are not valid:"]
     for problem in error.errors():
         place = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = "there is no such parameter; is it misspelt?"
+            message = "there is no such key; is it misspelt?"
         value = "" if problem["type"] in ("value_error", "missing") else f" (got {problem['input']!r})"
         lines.append(f"  {place}: {message}{value}" if place else f"  {message}")
     return "\n".join(lines)

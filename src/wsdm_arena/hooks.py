@@ -1,5 +1,6 @@
 """What is checked before any node runs."""
 
+import logging
 import os
 import shlex
 from collections.abc import Iterator, Mapping
@@ -12,14 +13,19 @@ from kedro.framework.project import pipelines, settings
 from kedro.io import DataCatalog, DatasetError
 from kedro.pipeline import Pipeline
 
+from wsdm_arena.config import RosterConfig
 from wsdm_arena.io.raw_table import RawTableDataset
+from wsdm_arena.pipeline_registry import use_roster
 from wsdm_arena.pipelines import simulated_arena
 from wsdm_arena.preferences.folds import BattlesError
 from wsdm_arena.preferences.raw_tables import RawTableError
 from wsdm_arena.processes.supervisor import ProcessFailed
 from wsdm_arena.prompts.store import TokenStoreError
 from wsdm_arena.prompts.tokenizers import PromptError
+from wsdm_arena.scoring.scoreboard import ScoreboardError
 from wsdm_arena.training.launch import BackboneNotFoundError
+
+logger = logging.getLogger(__name__)
 
 
 class PreflightError(click.ClickException):
@@ -33,10 +39,10 @@ class RunFailed(click.ClickException):
 USER_ERRORS = (
     BackboneNotFoundError,
     BattlesError,
-    DatasetError,
     ProcessFailed,
     PromptError,
     RawTableError,
+    ScoreboardError,
     TokenStoreError,
 )
 """Their messages name the place and the cure."""
@@ -49,7 +55,7 @@ class Preflight:
     def after_context_created(self, context: KedroContext) -> None:
         """Validate the whole parameter tree, and let the registry see the environment that runs."""
         os.environ["KEDRO_ENV"] = context.env or settings.CONFIG_LOADER_ARGS["default_run_env"]
-        _ = context.config_loader["parameters"]
+        use_roster(RosterConfig.model_validate(context.config_loader["parameters"]["roster"]))
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -67,11 +73,20 @@ class Preflight:
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
         """Say in one message what the user can cure, instead of a traceback."""
-        cause: BaseException = error
-        while not isinstance(cause, USER_ERRORS) and cause.__cause__ is not None:
-            cause = cause.__cause__
-        if isinstance(cause, USER_ERRORS):
-            raise RunFailed(str(cause)) from None
+        if (mistake := _find_mistake(error)) is not None:
+            logger.debug("", exc_info=error)
+            raise RunFailed(str(mistake)) from None
+
+
+def _find_mistake(error: BaseException) -> BaseException | None:
+    """The error that a user can cure among the causes of an error; Kedro wraps what a dataset raises."""
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    for link in chain:
+        if isinstance(link, USER_ERRORS):
+            return link
+    return chain[-1] if isinstance(chain[-1], DatasetError) else None  # a dataset of ours said so itself
 
 
 def _check_writable(dataset: RawTableDataset) -> None:
@@ -81,15 +96,28 @@ def _check_writable(dataset: RawTableDataset) -> None:
         raise PreflightError(str(error)) from None
 
 
+_LIST_OPTIONS = {
+    "pipeline_names": "--pipelines",
+    "namespaces": "--namespaces",
+    "tags": "--tags",
+    "node_names": "--nodes",
+    "from_nodes": "--from-nodes",
+    "to_nodes": "--to-nodes",
+    "from_inputs": "--from-inputs",
+    "to_outputs": "--to-outputs",
+}
+
+
 def describe_run_context(run_params: dict[str, Any]) -> dict[str, str]:
     """What the scoreboard says of where a row comes from: ``run_id``, ``env`` and the ``command`` that repeats it."""
     command = ["kedro", "run"]
     if run_params.get("env"):
         command += ["--env", run_params["env"]]
-    for option in ("pipeline_names", "namespaces", "tags", "node_names"):
+    for option, flag in _LIST_OPTIONS.items():
         if values := run_params.get(option):
-            flag = {"pipeline_names": "pipelines", "node_names": "nodes"}.get(option, option)
-            command += [f"--{flag}", ",".join(values)]
+            command += [flag, ",".join(values)]
+    if versions := run_params.get("load_versions"):
+        command += ["--load-versions", ",".join(f"{name}:{version}" for name, version in versions.items())]
     if values := run_params.get("runtime_params"):
         command += ["--params", ",".join(f"{key}={value}" for key, value in _flatten(values))]
     return {"run_id": run_params["run_id"], "env": os.environ["KEDRO_ENV"], "command": shlex.join(command)}
@@ -106,7 +134,7 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 def _missing_inputs(pipeline: Pipeline, catalog: DataCatalog) -> list[str]:
     """One line for each input that does not exist: its name, and the command that makes it."""
     makers = {
-        output: name
+        _untranscoded(output): name
         for name in sorted(pipelines, key=lambda name: -len(pipelines[name].nodes))
         if name != "__default__"
         for output in pipelines[name].all_outputs()
@@ -115,10 +143,16 @@ def _missing_inputs(pipeline: Pipeline, catalog: DataCatalog) -> list[str]:
     for name in sorted(pipeline.inputs()):
         if name.startswith("params:") or name == "parameters" or catalog.exists(name):
             continue
-        path = getattr(catalog[name], "_filepath", None)
-        where = f" ({path})" if path else ""
-        how = f"kedro run --pipelines {makers[name]}" if name in makers else "put the file there"
-        if name.endswith("_table"):
-            how += ", or pass a file of your own: --params raw.train=<file>"
-        lines.append(f"  {name}{where}: {how}")
+        dataset = catalog[name]
+        if isinstance(dataset, RawTableDataset):
+            lines.append(f"  {name}: {dataset.describe_absence()}")
+            continue
+        maker = makers.get(_untranscoded(name))
+        how = f"kedro run --pipelines {maker}" if maker else "put the file there"
+        lines.append(f"  {name} ({getattr(dataset, '_filepath', 'in memory')}): {how}")
     return lines
+
+
+def _untranscoded(name: str) -> str:
+    """``selection`` of ``selection@path``."""
+    return name.partition("@")[0]

@@ -14,9 +14,18 @@ from kedro.utils import find_kedro_project
 from wsdm_arena.config import RosterConfig
 from wsdm_arena.pipelines import data_processing, finetuning, reporting, simulated_arena
 
+_handed_over: list[RosterConfig] = []
+
+
+def use_roster(roster: RosterConfig) -> None:
+    """Build the pipelines for this roster; a hook calls it with that of the session that runs."""
+    _handed_over[:] = [roster]
+
 
 def load_roster() -> RosterConfig:
-    """Read who takes part, from the parameters of the environment that runs (``KEDRO_ENV``)."""
+    """Who takes part: as handed over, else as the parameters of the environment in ``KEDRO_ENV`` say."""
+    if _handed_over:
+        return _handed_over[0]
     project = find_kedro_project(Path.cwd()) or Path.cwd()
     loader = settings.CONFIG_LOADER_CLASS(
         conf_source=str(project / settings.CONF_SOURCE), env=os.environ.get("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS

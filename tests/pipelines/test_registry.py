@@ -36,8 +36,8 @@ def test_the_default_pipeline_has_every_stage_but_the_simulated_arena(pipelines)
     names = {node.name for node in pipelines["__default__"].nodes}
     assert "simulate" not in names
     for judge in ("gemma", "gemma_large", "llama"):
-        assert {f"teacher.{judge}.{step}" for step in ("tokenize", "train", "evaluate")} <= names
-    assert {"build_battles", "build_test_pairs", "teacher.select", "build_scoreboard"} <= names
+        assert {f"teacher.{judge}.{step}" for step in ("select", "tokenize", "train", "evaluate")} <= names
+    assert {"build_battles", "build_test_pairs", "build_scoreboard"} <= names
 
 
 def test_every_dataset_is_an_entry_of_the_catalog(context, pipelines):
@@ -76,5 +76,5 @@ def test_checkpoints_tables_and_scores_of_judges_are_versioned(context):
     entries = context.config_loader["catalog"]
     for kind in ("checkpoint", "predictions", "tokens", "scores", "training_metrics"):
         assert entries[f"{{stage}}.{{judge}}.{kind}"]["versioned"] is True
-    assert entries["{stage}.selection@pandas"]["versioned"] is True
-    assert entries["{stage}.selection@path"]["versioned"] is True
+    assert entries["{stage}.{judge}.selection@pandas"]["versioned"] is True
+    assert entries["{stage}.{judge}.selection@path"]["versioned"] is True

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,12 @@ def test_a_finished_run_loses_the_state_it_could_not_delete(tiny_runs: TinyRuns)
     (run.state / "update-000001").mkdir(parents=True)
     assert run.is_complete(config)
     assert not run.state.exists()
+
+
+def test_a_second_training_of_a_run_directory_waits_then_is_refused_by_name(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    refused = pytest.raises(RunError, match=f"in use by process {os.getpid()}")
+    with run.lock(), refused, RunDirectory(tmp_path).lock(wait_s=0.3):
+        pass
+    with RunDirectory(tmp_path).lock(wait_s=0):
+        pass

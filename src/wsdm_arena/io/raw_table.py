@@ -84,6 +84,14 @@ class RawTableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
             _note(path, [*_noted_hashes(path), written])  # before the file, or a crash between would disown it
         _note(path, [written])
 
+    def describe_absence(self) -> str:
+        """Say which file is missing and where it could come from; empty if all are there."""
+        try:
+            self._find_files()
+        except RawTableError as error:
+            return f"{error}. {_CURES}"
+        return ""
+
     def check_writable(self) -> Path:
         """Make sure that saving replaces nothing but a file of the simulated arena.
 

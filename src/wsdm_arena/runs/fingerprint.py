@@ -9,13 +9,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from wsdm_arena.config import ResolvedJudge
 
 FORMAT = 1
 """Raised when the code changes what a training computes, so that older results are not taken for current ones."""
 
-_WITHOUT_EFFECT = ("checkpoint", "log_every_updates", "compile_layers")
-"""Keys of a training that do not change what it computes."""
+_WITHOUT_EFFECT = {
+    "activation_checkpointing",
+    "checkpoint",
+    "compile_layers",
+    "evaluation",
+    "log_every_updates",
+    "max_tokens_per_micro_batch",
+    "max_tokens_per_scoring_batch",
+    "sharding",
+}
+"""Keys of a training that change at most the order of summation, as the number of processes does."""
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:
@@ -36,9 +47,21 @@ def file_digest(path: Path) -> str:
 
 
 def directory_digest(path: Path) -> str:
-    """Hash of a directory's file names and contents; hidden files are left out."""
-    files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-    return fingerprint({p.relative_to(path).as_posix(): file_digest(p) for p in files})
+    """Hash of a directory's file names and contents; hidden files and folders (a hub's cache) are left out."""
+    files = {p.relative_to(path): p for p in path.rglob("*") if p.is_file()}
+    visible = {name: p for name, p in files.items() if not any(part.startswith(".") for part in name.parts)}
+    return fingerprint({name.as_posix(): file_digest(p) for name, p in sorted(visible.items())})
+
+
+def table_digest(table: pd.DataFrame) -> str:
+    """Hash of a table's column names and values in their order, whatever library wrote it; 32 hexadecimal digits.
+
+    Columns hold numbers or text.
+    """
+    digest = hashlib.blake2b(json.dumps(list(table.columns)).encode(), digest_size=16)
+    for column in table.columns:
+        digest.update(pd.util.hash_pandas_object(table[column], index=False).to_numpy().tobytes())
+    return digest.hexdigest()
 
 
 def training_fingerprint(
@@ -50,12 +73,12 @@ def training_fingerprint(
 
     Args:
         judge: The judge in its stage.
-        backbone: Digest of the checkpoint it starts from.
+        backbone: Digest of the checkpoint it starts from, or hub name and revision.
         inputs: Digests of the tables it reads, by name.
         seed: Of every draw.
         num_classes: Of the head.
     """
-    described = judge.model_dump(mode="json", exclude={"backbone": True, "training": set(_WITHOUT_EFFECT)})
+    described = judge.model_dump(mode="json", exclude={"backbone": True, "revision": True, "training": _WITHOUT_EFFECT})
     return fingerprint(
         {
             "format": FORMAT,

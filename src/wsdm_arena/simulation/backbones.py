@@ -9,7 +9,7 @@ import argparse
 import json
 import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from wsdm_arena.config import (
 from wsdm_arena.preferences.battles import build_battles
 from wsdm_arena.preferences.selection import select_training_rows
 from wsdm_arena.prompts.store import build_token_store
+from wsdm_arena.runs.fingerprint import fingerprint
 from wsdm_arena.simulation.arena import simulate_arena
 from wsdm_arena.simulation.tokenizers import TokenizerFamily, build_tokenizer
 from wsdm_arena.training.launch import describe_run, launch_training
@@ -96,7 +97,8 @@ def train_backbone(family: str, *, work: Path, project: ProjectConfig, threads: 
     """
     recipe = RECIPES[family]
     battles = _battles(recipe, project.preferences)
-    initial = _initialize(recipe, battles, project, work / "initial" / family)
+    name = fingerprint({"recipe": asdict(recipe), "template": project.template.model_dump(), "seed": SEED})
+    initial = _initialize(recipe, battles, project, work / "initial" / f"{family}.{name}")
     judge = ResolvedJudge(
         stage="backbone",
         judge=family,

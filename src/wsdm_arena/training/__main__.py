@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NoReturn
 
 import torch
@@ -58,13 +59,13 @@ def bring_to_end(run: RunDirectory) -> None:
     disable_progress_bar()
     context = DistributedContext.from_environment(device=config.device, backend=config.backend)
     _configure_logging(context)
-    if run.is_complete(config):
-        logger.info("%s is complete", run.path)
-        return
     if config.threads_per_process is not None:
         torch.set_num_threads(config.threads_per_process)
     seed_generators(config.seed)
-    with context.process_group() as mesh:
+    with context.process_group() as mesh, run.lock() if context.is_main else nullcontext():
+        if context.broadcast(run.is_complete(config)):
+            logger.info("%s is complete", run.path)
+            return
         Session(run, config, context, mesh).finish()
 
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from wsdm_arena.config import LauncherConfig, ResolvedJudge, RunConfig, TokenTable
 from wsdm_arena.processes.supervisor import run_supervised
 from wsdm_arena.processes.torchrun import torchrun_command, torchrun_environment
-from wsdm_arena.runs.fingerprint import directory_digest, file_digest, fingerprint, training_fingerprint
+from wsdm_arena.runs.fingerprint import directory_digest, fingerprint, table_digest, training_fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +78,7 @@ def describe_run(
     """
     backbone = locate_backbone(judge.backbone)
     judge = judge.model_copy(update={"backbone": backbone})
-    inputs = {"selection": file_digest(selection)} | {
+    inputs = {"selection": table_digest(pd.read_parquet(selection))} | {
         f"tokens.{table}": fingerprint({"key": path.name}) for table, path in sorted(tokens.items())
     }
     if initial_checkpoint is not None:

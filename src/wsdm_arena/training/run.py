@@ -4,13 +4,17 @@
 ``evaluations/update-000123/``, ``predictions_at_start.parquet``, ``predictions.parquet`` and, last, ``complete.json``.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pandas as pd
 from pydantic import ValidationError
@@ -25,6 +29,11 @@ _WRITTEN = (
     "predictions_at_start.parquet",
     "complete.json",
 )
+
+
+LOCK_WAIT_S = 45.0
+"""Longer than a killed launcher's workers may live on."""
+LOCK_POLL_S = 0.2
 
 
 class RunError(RuntimeError):
@@ -64,6 +73,28 @@ class RunDirectory:
                 f"{self.config_file} has format {config.format}, this version reads {expected}; start a new run"
             )
         return config
+
+    @contextmanager
+    def lock(self, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
+        """Keep other trainings out of this directory; the kernel lets go when the process ends, however it ends.
+
+        Raises:
+            RunError: Another process has held the lock for ``wait_s`` seconds.
+        """
+        with (self.path / ".lock").open("a+") as file:
+            deadline = time.monotonic() + wait_s
+            while not _try_lock(file):
+                if time.monotonic() > deadline:
+                    file.seek(0)
+                    raise RunError(
+                        f"{self.path} is in use by process {file.read().strip() or '(unknown)'}; "
+                        "wait for it or stop it, then give the command again"
+                    )
+                time.sleep(LOCK_POLL_S)
+            file.truncate(0)
+            file.write(f"{os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            yield
 
     def remove_leftovers(self) -> None:
         """Delete what a killed process was writing under a temporary name."""
@@ -121,6 +152,14 @@ class JsonLines:
             return
         kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _update(line) <= num_updates]
         write_atomically(self.path, "".join(f"{line}\n" for line in kept).encode())
+
+
+def _try_lock(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def require_same_run(fingerprint: str | None, config: RunConfig, file: Path) -> None:

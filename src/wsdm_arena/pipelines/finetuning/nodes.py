@@ -14,6 +14,7 @@ from wsdm_arena.config import (
     TemplateConfig,
     TruncationConfig,
 )
+from wsdm_arena.prompts.progress import show_progress
 from wsdm_arena.prompts.store import build_token_store
 from wsdm_arena.scoring.scoreboard import Provenance, ScoreboardRow, judge_rows
 from wsdm_arena.training.launch import describe_run, launch_training, locate_backbone
@@ -31,17 +32,19 @@ def tokenize_battles(
     Returns:
         Path of the token table, by the name of the table that it holds.
     """
-    path = build_token_store(
-        battles,
-        table="battles",
-        tokenizer_dir=locate_backbone(judge.backbone),
-        revision=judge.revision,
-        template=template,
-        system_role=judge.system_role,
-        truncation=truncation,
-        policy=judge.truncation,
-        root=token_store,
-    )
+    with show_progress(f"{judge.stage}.{judge.judge} tokens") as progress:
+        path = build_token_store(
+            battles,
+            table="battles",
+            tokenizer_dir=locate_backbone(judge.backbone),
+            revision=judge.revision,
+            template=template,
+            system_role=judge.system_role,
+            truncation=truncation,
+            policy=judge.truncation,
+            root=token_store,
+            progress=progress,
+        )
     return {"battles": str(path)}
 
 

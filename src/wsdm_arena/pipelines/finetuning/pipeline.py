@@ -12,25 +12,19 @@ from wsdm_arena.preferences.selection import select_training_rows
 
 
 def create_pipeline(roster: RosterConfig) -> Pipeline:
-    """``select`` once for the stage, then ``tokenize -> train -> evaluate`` for every judge."""
-    select = Pipeline(
-        [Node(select_training_rows, ["battles", "params:preferences"], "selection@pandas", name="select")],
-        namespace="teacher",
-        inputs={"battles"},
-        parameters={"params:preferences"},
-    )
-    return sum((judge_training("teacher", judge) for judge in roster.teachers), start=select)
+    """``select -> tokenize -> train -> evaluate`` for every teacher."""
+    return sum((judge_training("teacher", judge) for judge in roster.teachers), start=Pipeline([]))
 
 
 def judge_training(stage: str, judge: str) -> Pipeline:
-    """One judge of one stage: tokens -> checkpoint and predictions -> rows of the scoreboard.
+    """One judge of one stage: rows and tokens -> checkpoint and predictions -> rows of the scoreboard.
 
     The training node starts one torchrun that trains, predicts the held-out fold and evaluates.
     """
     shared = {"battles", "simulated_truth", "token_store", "training_runs", "run_context"}
-    selection = f"{stage}.selection@path"
     template = Pipeline(
         [
+            Node(select_training_rows, ["battles", "params:preferences"], "selection@pandas", name="select"),
             Node(
                 tokenize_battles,
                 ["battles", "params:judge", "params:template", "params:truncation", "token_store"],
@@ -77,7 +71,7 @@ def judge_training(stage: str, judge: str) -> Pipeline:
     return Pipeline(
         template,
         namespace=f"{stage}.{judge}",
-        inputs={**{name: name for name in shared}, "selection@path": selection},
+        inputs=shared,
         parameters={
             "params:judge": f"params:resolved.{stage}.{judge}",
             **{

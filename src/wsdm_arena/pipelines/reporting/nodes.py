@@ -38,4 +38,6 @@ def build_scoreboard(*scores: list[ScoreboardRow]) -> dict[str, Any]:
         ``scoreboard`` (rows), ``scoreboard_table`` (the same for people).
     """
     rows = merge_rows(*scores)
-    return {"scoreboard": rows, "scoreboard_table": render_scoreboard(rows)}
+    table = render_scoreboard(rows)
+    logger.info("\n%s", table)
+    return {"scoreboard": rows, "scoreboard_table": table}

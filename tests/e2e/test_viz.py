@@ -1,0 +1,55 @@
+"""``kedro viz`` shows the project: stages and judges as namespaces, data in layers."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def fetch(url: str, server: subprocess.Popen, seconds: float) -> dict:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert server.poll() is None, "kedro viz ended"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return json.load(answer)
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.5)
+    raise AssertionError(f"no answer from {url}")
+
+
+def test_kedro_viz_serves_the_graph_of_every_judge(finished):
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "kedro", "viz", "run", "--no-browser", "--host", "127.0.0.1", "--port", str(port)],
+        cwd=PROJECT,
+        env=finished.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        graph = fetch(f"http://127.0.0.1:{port}/api/main", server, seconds=90)
+    finally:
+        server.terminate()
+        server.wait(20)
+    names = {node["name"] for node in graph["nodes"]}
+    assert {"battles", "scoreboard", "train_table"} <= names
+    judges = {node["id"] for node in graph["nodes"] if node["type"] == "modularPipeline"}
+    assert {"teacher", "teacher.gemma", "teacher.gemma_large", "teacher.llama"} <= judges
+    assert {"raw", "primary", "model_input", "models", "model_output", "reporting"} <= set(graph["layers"])
