@@ -61,6 +61,25 @@ def test_other_columns_pass_through_and_mixed_ones_become_storable(raw, tmp_path
     assert len(pd.read_parquet(tmp_path / "battles.parquet")) == 12
 
 
+def test_large_integers_in_other_columns_keep_their_digits(raw, tmp_path):
+    large = [2**53 + number for number in range(11)]
+    huge = [2**80, *large]
+    raw = raw.assign(user=pd.Series([*large, None], dtype=object), account=pd.Series(huge, dtype=object))
+    battles, _ = build_battles(raw, CONFIG)
+    battles.to_parquet(tmp_path / "battles.parquet")
+    stored = pd.read_parquet(tmp_path / "battles.parquet")
+    assert stored["user"].tolist()[:11] == large
+    assert stored["user"].isna().tolist() == [False] * 11 + [True]
+    assert stored["account"].tolist() == [str(number) for number in huge]
+
+
+def test_ids_that_are_floats_too_large_to_be_exact_are_reported(raw):
+    _, report = build_battles(raw.assign(id=[2.0**53 + 4 * number for number in range(12)]), CONFIG)
+    assert report["repaired"] == {
+        "id: a float above 2**53 read as a whole number, whose last digits may be lost": 11,
+    }
+
+
 def test_generated_columns_of_the_table_are_replaced_and_named(raw):
     battles, report = build_battles(raw.assign(fold=99, pair_id="mine"), CONFIG)
     assert battles["fold"].max() == 1

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from wsdm_arena.preferences.raw_tables import RawTableError, check_columns, find_files, read_raw_tables
+from wsdm_arena.preferences.test_pairs import build_test_pairs
 
 COLUMNS = ["prompt", "response_a", "response_b", "winner"]
 
@@ -212,3 +213,39 @@ def test_a_missing_column_is_named_with_what_is_there_and_what_it_may_be_called(
         "Is 'respones_b' meant to be 'response_b'?",
     ):
         assert part in message
+
+
+LARGE_IDS = [2**53 + number for number in range(1, 5)]  # as floats, two of them would be the same
+WRITERS = {
+    "parquet": lambda rows, path: pq.write_table(pa.Table.from_pylist(rows), path),
+    "csv": lambda rows, path: path.write_text(
+        "\n".join([",".join(rows[0]), *(",".join(str(row[name] or "") for name in row) for row in rows)])
+    ),
+    "jsonl": lambda rows, path: path.write_text("\n".join(map(json.dumps, rows))),
+}
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_large_integer_ids_survive_a_null(tmp_path, suffix):
+    texts = {"prompt": "p", "response_a": "a", "response_b": "b"}
+    WRITERS[suffix]([{"id": name, **texts} for name in [*LARGE_IDS, None]], tmp_path / f"t.{suffix}")
+    pairs = build_test_pairs(_read(tmp_path)).test_pairs
+    assert pairs["id"].tolist() == [*map(str, LARGE_IDS), "5"]
+
+
+@pytest.mark.parametrize("other", WRITERS)
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_large_integer_ids_survive_a_file_without_ids(tmp_path, suffix, other):
+    WRITERS[suffix]([{"id": name, "prompt": "p"} for name in LARGE_IDS], tmp_path / f"with.{suffix}")
+    WRITERS[other]([{"prompt": "p"}], tmp_path / f"without.{other}")
+    table = _read([tmp_path / f"with.{suffix}", tmp_path / f"without.{other}"])
+    assert [str(name) for name in table["id"][:4]] == [*map(str, LARGE_IDS)]
+    assert table["id"].isna().tolist() == [False] * 4 + [True]
+
+
+def test_large_integer_ids_survive_a_file_of_floats_and_agreeing_files_keep_their_type(tmp_path):
+    for name in ("a", "b"):
+        pd.DataFrame({"id": LARGE_IDS}).to_parquet(tmp_path / f"{name}.parquet")
+    assert _read(tmp_path)["id"].dtype == np.int64
+    pd.DataFrame({"id": [0.5]}).to_parquet(tmp_path / "c.parquet")
+    assert _read(tmp_path)["id"].tolist() == [*LARGE_IDS, *LARGE_IDS, 0.5]

@@ -50,3 +50,11 @@ def test_an_unreadable_row_still_gets_an_answer(tmp_path):
 def test_a_missing_column_is_refused(table):
     with pytest.raises(RawTableError, match="no column 'response_a'"):
         build_test_pairs(table.drop(columns="response_a"))
+
+
+def test_a_table_without_rows_has_the_types_of_one_with_rows(table):
+    pairs, report = build_test_pairs(pd.DataFrame({name: pd.Series(dtype="str") for name in table.columns[1:4]}))
+    schemas.TestPairs.validate(pairs, lazy=True)
+    assert pairs["num_turns"].dtype == "int64"
+    assert report["num_test_pairs"] == len(pairs) == 0
+    schemas.TestPairs.validate(build_test_pairs(table.iloc[:0]).test_pairs, lazy=True)

@@ -82,7 +82,7 @@ def read_raw_tables(files: Iterable[Path]) -> pd.DataFrame:
         if "source" not in table:
             table["source"] = sources[file]
         logger.info("read %s: %d rows", file, len(table))
-    return pd.concat(tables.values(), ignore_index=True) if len(tables) > 1 else next(iter(tables.values()))
+    return _concatenate(list(tables.values()))
 
 
 def check_columns(raw: pd.DataFrame, required: Sequence[str]) -> None:
@@ -175,7 +175,7 @@ def _to_pandas(column: pa.ChunkedArray) -> pd.Series:
             cells = column.cast(pa.large_binary()).to_pylist()
             decoded = [cell if cell is None else cell.decode("utf-8", errors="surrogateescape") for cell in cells]
             return pd.Series(decoded, dtype=object)
-    return column.to_pandas()
+    return column.to_pandas(integer_object_nulls=True)  # as floats, integers above 2**53 would lose their last digits
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
@@ -285,6 +285,19 @@ def _check_shared_columns(tables: dict[Path, pd.DataFrame]) -> None:
                 f"{without[0]}: no column {column!r}, which other files of the same table have; there are {present}. "
                 "Give the files the same columns, or leave this one out."
             )
+
+
+def _concatenate(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Put one table below another; integers stay integers where another table lacks the column or has floats in it."""
+    names = dict.fromkeys(name for table in tables for name in table)
+    for name in names:
+        dtypes = {table[name].dtype if name in table else None for table in tables}
+        if len(dtypes) == 1:
+            continue
+        for table in tables:
+            if name in table and pd.api.types.is_integer_dtype(table[name].dtype):
+                table[name] = table[name].astype(object)
+    return pd.concat(tables, ignore_index=True)
 
 
 def _source_names(files: list[Path]) -> dict[Path, str]:

@@ -48,7 +48,7 @@ def build_test_pairs(raw: pd.DataFrame) -> TestPairTables:
         "pair_id": [pair_id(*row) for row in texts],
         "id": [identity or f"{position}" for position, identity in enumerate(ids, start=1)],
         "source": clean_names(raw["source"], report) if "source" in raw else ["table"] * len(raw),
-        "num_turns": [count_turns(prompt) for prompt in columns["prompt"]],
+        "num_turns": np.array([count_turns(prompt) for prompt in columns["prompt"]], dtype=np.int64),
         "language": [normalize_language(name) for name in raw.get("language", pd.Series([None] * len(raw)))],
     }
     passed = {

@@ -11,6 +11,8 @@ import pandas as pd
 from wsdm_arena.preferences.row_report import RowReport
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_INT64 = np.iinfo(np.int64)
+_LOSSY_FLOAT = "a float above 2**53 read as a whole number, whose last digits may be lost"
 _USER_TURN = re.compile(r"^User:", flags=re.MULTILINE)
 
 
@@ -27,7 +29,7 @@ def clean_texts(column: pd.Series, report: RowReport) -> list[str | None]:
 
 def clean_names(column: pd.Series, report: RowReport) -> list[str | None]:
     """The same for ids and names of models: whole numbers lose their ``.0``, and blank cells are null."""
-    texts = _clean_cells(column, _clean_name, report, report_kinds=("lone surrogates replaced by U+FFFD",))
+    texts = _clean_cells(column, _clean_name, report, report_kinds=("lone surrogates replaced by U+FFFD", _LOSSY_FLOAT))
     return [text if text is not None and text.strip() else None for text in texts]
 
 
@@ -50,9 +52,19 @@ def storable_column(column: pd.Series) -> pd.Series:
         return pd.Series([cell and _replace_surrogates(cell) for cell in cells], index=column.index, dtype="str")
     if all(cell is None or isinstance(cell, bool) for cell in cells):
         return column
-    if all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in cells if cell is not None):
+    numbers = [cell for cell in cells if cell is not None]
+    if all(type(cell) is int for cell in numbers):
+        return _integer_column(column, cells)
+    if all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in numbers):
         return pd.to_numeric(column)
     return pd.Series([None if cell is None else _to_json(cell) for cell in cells], index=column.index, dtype="str")
+
+
+def _integer_column(column: pd.Series, cells: list[int | None]) -> pd.Series:
+    """No floats, in which integers above 2**53 would lose digits; texts where 64 bits do not hold them."""
+    if all(cell is None or _INT64.min <= cell <= _INT64.max for cell in cells):
+        return pd.Series(pd.array(cells, dtype="Int64" if None in cells else "int64"), index=column.index)
+    return pd.Series([None if cell is None else str(cell) for cell in cells], index=column.index, dtype="str")
 
 
 def is_text(column: pd.Series) -> np.ndarray:
@@ -105,6 +117,8 @@ def _clean_text(cell: Any, repairs: set[str]) -> str:
 
 def _clean_name(cell: Any, repairs: set[str]) -> str:
     if isinstance(cell, float | np.floating) and float(cell).is_integer():  # whole numbers in a column with nulls
+        if abs(float(cell)) > 2**53:
+            repairs.add(_LOSSY_FLOAT)
         return str(int(cell))
     return _clean_text(cell, repairs)
 
