@@ -22,6 +22,10 @@ CONSTRAINTS = ROOT / "constraints.txt"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 DISK_GB = {"CPU": 2.5, "CUDA": 9.0}
 """Roughly what the environment takes, by build of torch."""
+GPU_TIMEOUT_S = 20
+"""nvidia-smi may hang where the driver is broken."""
+UNFINISHED = "not all installed yet"
+"""Stands for the requirements while packages are installed: the next set-up goes on, with the same build of torch."""
 
 
 class SetupError(RuntimeError):
@@ -30,54 +34,90 @@ class SetupError(RuntimeError):
 
 def main() -> None:
     """Bring ``.venv`` up to date."""
-    build = choose_build()
-    wanted = describe(build)
     found = read_stamp()
+    build = choose_build(found)
+    wanted = describe(build)
+    if build == "CPU" and found is not None and has_gpu():
+        print(
+            "There is an NVIDIA GPU, but .venv has the CPU build of torch. For CUDA: make clean-env setup", flush=True
+        )
     if found == wanted:
         return
-    if found is not None and found["identity"] != wanted["identity"]:
-        print(f"The environment was made for {found['identity']} and is made anew.")
+    anew = False
+    if found is not None and identity(found) != identity(wanted):
+        anew = True
+        print(f"The environment was made for {identity(found)} and is made anew for {identity(wanted)}.")
     announce(build, is_first=not ENVIRONMENT.exists())
-    STAMP.unlink(missing_ok=True)
-    create_environment(anew=found is not None and found["identity"] != wanted["identity"])
-    install_torch(torch_sources(torch_version(), build=build, index_url=os.environ.get("TORCH_INDEX_URL", "")))
+    create_environment(anew=anew)
+    write_stamp({**wanted, "requirements": UNFINISHED})
+    install_torch(torch_sources(torch_version(), build=build))
     print("Installing the project and everything it needs.", flush=True)
     pip("install", "--constraint", str(CONSTRAINTS), "--editable", f"{ROOT}[dev]")
     pip("check")
-    STAMP.write_text(json.dumps(wanted))
+    write_stamp(wanted)
     print(f"The environment {ENVIRONMENT} is complete.", flush=True)
 
 
-def choose_build() -> str:
-    """``CUDA`` where an NVIDIA GPU answers, ``CPU`` elsewhere, or the index that the user names."""
+def choose_build(found: dict[str, str] | None) -> str:
+    """The index that the user names, else the build that .venv has, else the one for this machine.
+
+    A GPU that comes or goes does not change the environment: a shared one serves machines with and without, and a
+    driver may fail for a while.
+    """
     if index_url := os.environ.get("TORCH_INDEX_URL"):
         return index_url
+    if found is not None:
+        return found["build"]
+    return "CUDA" if has_gpu() else "CPU"
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA GPU answers."""
     nvidia_smi = shutil.which("nvidia-smi")
     if nvidia_smi is None:
-        return "CPU"
-    answer = subprocess.run([nvidia_smi, "-L"], capture_output=True, text=True, check=False)
-    return "CUDA" if answer.returncode == 0 and "GPU " in answer.stdout else "CPU"
+        return False
+    try:
+        answer = subprocess.run([nvidia_smi, "-L"], capture_output=True, text=True, check=False, timeout=GPU_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return answer.returncode == 0 and "GPU " in answer.stdout
 
 
 def describe(build: str) -> dict[str, str]:
     """What the environment depends on.
 
-    With another ``identity`` it is made anew, as torch would not be replaced and a moved one does not work; with other
-    ``requirements`` it is brought up to date.
+    With another ``python``, ``build`` or ``root`` it is made anew, as torch would not be replaced and a moved one does
+    not work; with other ``requirements`` it is brought up to date.
     """
-    version = ".".join(map(str, sys.version_info[:2]))
     files = [ROOT / "pyproject.toml", CONSTRAINTS, Path(__file__)]
     digest = hashlib.blake2b(b"\0".join(path.read_bytes() for path in files), digest_size=16)
-    return {"identity": f"Python {version}, {build} build of torch, {ROOT}", "requirements": digest.hexdigest()}
+    return {
+        "python": ".".join(map(str, sys.version_info[:2])),
+        "build": build,
+        "root": str(ROOT),
+        "requirements": digest.hexdigest(),
+    }
+
+
+def identity(stamp: dict[str, str]) -> str:
+    """What cannot change while the environment stays; in words."""
+    return f"Python {stamp['python']}, torch build {stamp['build']}, {stamp['root']}"
 
 
 def read_stamp() -> dict[str, str] | None:
-    """What the environment was made for; None if it was not finished, or not made by this script."""
+    """What the environment was made for; None if it was not begun, or not made by this script."""
     try:
         stamp = json.loads(STAMP.read_text())
     except (OSError, ValueError):
         return None
-    return stamp if isinstance(stamp, dict) and stamp.keys() == {"identity", "requirements"} else None
+    return stamp if isinstance(stamp, dict) and stamp.keys() == {"python", "build", "root", "requirements"} else None
+
+
+def write_stamp(stamp: dict[str, str]) -> None:
+    """Note what the environment is made for, in one step: half a stamp would forget the build."""
+    partial = STAMP.with_name(f"{STAMP.name}.part")
+    partial.write_text(json.dumps(stamp))
+    partial.replace(STAMP)
 
 
 def announce(build: str, *, is_first: bool) -> None:
@@ -87,7 +127,7 @@ def announce(build: str, *, is_first: bool) -> None:
     )
     torch_mb = "about 200 MB" if build == "CPU" else "up to 3 GB"
     needed = DISK_GB.get(build, DISK_GB["CUDA"])
-    source = f"from {build}" if build.startswith("http") else f"({build} build)"
+    source = f"({build} build)" if build in DISK_GB else f"from {build}"
     print(
         f"Setting up {ENVIRONMENT} with Python {platform.python_version()}; nothing outside this folder changes.\n"
         f"  Downloads: torch {torch_version()} {source}, {torch_mb}; {num_packages} other packages at most, "
@@ -107,6 +147,7 @@ def create_environment(*, anew: bool) -> None:
         return
     # Not necessarily sys.executable: that may be the very environment that is about to be removed.
     maker = os.path.realpath(sys.executable) if sys.prefix != sys.base_prefix else sys.executable
+    STAMP.unlink(missing_ok=True)  # first of all: it must not vouch for what is half removed
     subprocess.run([maker, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
 
 
@@ -122,15 +163,15 @@ def torch_version() -> str:
     raise SetupError(f"{CONSTRAINTS} has no line torch==<version>")
 
 
-def torch_sources(version: str, *, build: str, index_url: str, system: str = sys.platform) -> list[list[str]]:
+def torch_sources(version: str, *, build: str, system: str = sys.platform) -> list[list[str]]:
     """Arguments of ``pip install`` that give the wanted build of torch, in the order to be tried.
 
     The CPU build for Linux is named ``<version>+cpu``. A version so marked is never on PyPI, where ``<version>`` is the
     CUDA build, so asking for it by its full name takes it from pip's own configuration if that has it (a mirror, a
     folder of wheels) and fails at once if not; PyTorch's own index is next. Other systems have one build only.
     """
-    if index_url:
-        return [[f"torch=={version}", "--index-url", index_url]]
+    if build not in DISK_GB:
+        return [[f"torch=={version}", "--index-url", build]]
     if build == "CUDA" or system != "linux":
         return [[f"torch=={version}"]]
     cpu = [f"torch=={version}+cpu", "--no-deps"]

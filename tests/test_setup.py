@@ -35,7 +35,7 @@ def fake_nvidia_smi(folder: Path, source: str) -> None:
 
 
 def test_without_a_gpu_the_cpu_build_is_taken_from_pips_sources_first_and_then_from_pytorchs(setup_script):
-    assert setup_script.torch_sources("2.13.0", build="CPU", index_url="", system="linux") == [
+    assert setup_script.torch_sources("2.13.0", build="CPU", system="linux") == [
         ["torch==2.13.0+cpu", "--no-deps"],
         ["torch==2.13.0+cpu", "--no-deps", "--index-url", "https://download.pytorch.org/whl/cpu"],
     ]
@@ -43,26 +43,32 @@ def test_without_a_gpu_the_cpu_build_is_taken_from_pips_sources_first_and_then_f
 
 def test_a_gpu_a_mac_and_a_named_index_each_have_one_source(setup_script):
     named = "https://example.org/simple"
-    assert setup_script.torch_sources("2.13.0", build="CUDA", index_url="", system="linux") == [["torch==2.13.0"]]
-    assert setup_script.torch_sources("2.13.0", build="CPU", index_url="", system="darwin") == [["torch==2.13.0"]]
-    assert setup_script.torch_sources("2.13.0", build=named, index_url=named, system="linux") == [
+    assert setup_script.torch_sources("2.13.0", build="CUDA", system="linux") == [["torch==2.13.0"]]
+    assert setup_script.torch_sources("2.13.0", build="CPU", system="darwin") == [["torch==2.13.0"]]
+    assert setup_script.torch_sources("2.13.0", build=named, system="linux") == [
         ["torch==2.13.0", "--index-url", named]
     ]
 
 
 @pytest.mark.parametrize(
     ("source", "build"),
-    [('echo "GPU 0: NVIDIA A100"', "CUDA"), ("echo No devices were found", "CPU"), ("exit 9", "CPU")],
+    [
+        ('echo "GPU 0: NVIDIA A100"', "CUDA"),
+        ("echo No devices were found", "CPU"),
+        ("exit 9", "CPU"),
+        ("exec sleep 60", "CPU"),
+    ],
 )
 def test_the_gpu_must_answer(setup_script, tmp_path, monkeypatch, source, build):
     fake_nvidia_smi(tmp_path, source)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert setup_script.choose_build() == build
+    monkeypatch.setattr(setup_script, "GPU_TIMEOUT_S", 0.5)
+    assert setup_script.choose_build(None) == build
 
 
 def test_no_driver_means_no_gpu(setup_script, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert setup_script.choose_build() == "CPU"
+    assert setup_script.choose_build(None) == "CPU"
 
 
 def test_the_torch_version_is_the_pinned_one(setup_script):
@@ -72,44 +78,100 @@ def test_the_torch_version_is_the_pinned_one(setup_script):
         setup_script.torch_version()
 
 
-def test_nothing_is_done_when_nothing_changed(setup_script, monkeypatch, capsys):
-    monkeypatch.setattr(setup_script, "choose_build", lambda: "CPU")
-    setup_script.STAMP.parent.mkdir()
-    setup_script.STAMP.write_text(json.dumps(setup_script.describe("CPU")))
+@pytest.fixture
+def steps(setup_script, monkeypatch) -> list[str]:
+    """What the script does to the environment, in short; nothing is installed."""
+    steps: list[str] = []
+
+    def create(*, anew: bool) -> None:
+        steps.append("anew" if anew else "kept")
+        setup_script.ENVIRONMENT.mkdir(exist_ok=True)
+
+    monkeypatch.setattr(setup_script, "create_environment", create)
+    monkeypatch.setattr(setup_script, "install_torch", lambda sources: steps.append(" ".join(sources[0])))
+    monkeypatch.setattr(setup_script, "pip", lambda *arguments: None)
+    monkeypatch.setattr(setup_script, "has_gpu", lambda: False)
+    return steps
+
+
+def test_nothing_is_done_when_nothing_changed(setup_script, steps, capsys):
     setup_script.main()
+    assert steps == ["kept", "torch==2.13.0+cpu --no-deps"]
+    capsys.readouterr()
+    setup_script.main()
+    assert len(steps) == 2
     assert capsys.readouterr().out == ""
     assert os.listdir(setup_script.ENVIRONMENT) == [".setup-stamp"]
 
 
-def test_new_requirements_update_and_another_build_or_folder_starts_anew(setup_script, tmp_path, monkeypatch):
-    before = setup_script.describe("CPU")
+def test_a_named_index_holds_for_every_set_up_after_it(setup_script, steps, monkeypatch):
+    monkeypatch.setenv("TORCH_INDEX_URL", "https://example.org/cu128")
+    setup_script.main()
+    monkeypatch.delenv("TORCH_INDEX_URL")
+    setup_script.main()
+    assert steps == ["kept", "torch==2.13.0 --index-url https://example.org/cu128"]
     setup_script.CONSTRAINTS.write_text("torch==2.14.0\n")
-    after = setup_script.describe("CPU")
-    assert after["identity"] == before["identity"]
-    assert after["requirements"] != before["requirements"]
-    assert setup_script.describe("CUDA")["identity"] != before["identity"]
+    setup_script.main()
+    assert steps[2:] == ["kept", "torch==2.14.0 --index-url https://example.org/cu128"]
+
+
+def test_a_gpu_that_appears_is_a_hint_and_one_that_goes_is_nothing(setup_script, steps, monkeypatch, capsys):
+    setup_script.main()
+    monkeypatch.setattr(setup_script, "has_gpu", lambda: True)
+    capsys.readouterr()
+    setup_script.main()
+    assert "make clean-env setup" in capsys.readouterr().out
+    assert len(steps) == 2
+    setup_script.STAMP.write_text(json.dumps(setup_script.describe("CUDA")))
+    for gpu in (True, False):
+        monkeypatch.setattr(setup_script, "has_gpu", lambda gpu=gpu: gpu)
+        setup_script.main()
+    assert len(steps) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_an_index_named_anew_and_a_moved_folder_start_anew(setup_script, steps, tmp_path, monkeypatch, capsys):
+    setup_script.main()
+    monkeypatch.setenv("TORCH_INDEX_URL", "https://example.org/cu128")
+    setup_script.main()
+    assert steps[2:] == ["anew", "torch==2.13.0 --index-url https://example.org/cu128"]
+    assert "torch build CPU" in capsys.readouterr().out
     moved = tmp_path / "moved"
     moved.mkdir()
     (moved / "pyproject.toml").write_text("[project]\n")
     monkeypatch.setattr(setup_script, "ROOT", moved)
-    assert setup_script.describe("CPU")["identity"] != before["identity"]
+    monkeypatch.delenv("TORCH_INDEX_URL")
+    setup_script.main()
+    assert steps[4:] == ["anew", "torch==2.13.0 --index-url https://example.org/cu128"]
 
 
-def test_an_interrupted_setup_is_not_taken_for_a_complete_one(setup_script, monkeypatch, capsys):
-    monkeypatch.setattr(setup_script, "choose_build", lambda: "CPU")
-    monkeypatch.setattr(setup_script, "create_environment", lambda *, anew: None)
-    setup_script.STAMP.parent.mkdir()
-    setup_script.STAMP.write_text(json.dumps({**setup_script.describe("CPU"), "requirements": "older"}))
-
+def test_an_interrupted_setup_goes_on_with_the_same_build(setup_script, steps, monkeypatch, capsys):
     def fail(sources: list[list[str]]) -> None:
         raise setup_script.SetupError("no network")
 
-    monkeypatch.setattr(setup_script, "install_torch", fail)
-    with pytest.raises(setup_script.SetupError, match="no network"):
-        setup_script.main()
-    assert not setup_script.STAMP.exists()
+    with monkeypatch.context() as offline:
+        offline.setattr(setup_script, "install_torch", fail)
+        with pytest.raises(setup_script.SetupError, match="no network"):
+            setup_script.main()
     said = capsys.readouterr().out
     assert "torch 2.13.0 (CPU build), about 200 MB; 2 other packages" in said, "said before it is done"
+    monkeypatch.setattr(setup_script, "has_gpu", lambda: True)
+    setup_script.main()
+    assert steps == ["kept", "kept", "torch==2.13.0+cpu --no-deps"]
+
+
+def test_making_the_environment_anew_removes_the_stamp_first(setup_script, monkeypatch):
+    setup_script.ENVIRONMENT.mkdir()
+    setup_script.write_stamp(setup_script.describe("CPU"))
+
+    def stop(command: list[str], **how: object) -> None:
+        assert "--clear" in command
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(setup_script.subprocess, "run", stop)
+    with pytest.raises(KeyboardInterrupt):
+        setup_script.create_environment(anew=True)
+    assert not setup_script.STAMP.exists()
 
 
 def test_a_full_disk_is_noticed_before_anything_is_downloaded(setup_script, monkeypatch):
