@@ -1,7 +1,7 @@
 """Frozen, validated configuration. The classes are the reference: YAML holds only what differs from them."""
 
 from wsdm_arena.config.base import StrictConfig, deep_merge
-from wsdm_arena.config.judges import HeadConfig, JudgeConfig, JudgeOverride, ResolvedJudge, StageConfig
+from wsdm_arena.config.judges import STAGES, HeadConfig, JudgeConfig, JudgeOverride, ResolvedJudge, StageConfig
 from wsdm_arena.config.project import (
     PreferencesConfig,
     ProjectConfig,
@@ -22,6 +22,7 @@ from wsdm_arena.config.training import (
 )
 
 __all__ = [
+    "STAGES",
     "CheckpointConfig",
     "EvaluationConfig",
     "HeadConfig",

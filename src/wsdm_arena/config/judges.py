@@ -10,6 +10,9 @@ from wsdm_arena.config.training import TrainingConfig
 
 AttentionName = Literal["auto", "flash_attention", "varlen", "flex", "segments"]
 
+STAGES = ("teacher", "student", "pretraining", "final")
+"""Names that a stage may have, in the recipe's order."""
+
 
 class HeadConfig(StrictConfig):
     """Classifier on the hidden state of a sequence's last token.
@@ -18,7 +21,9 @@ class HeadConfig(StrictConfig):
     """
 
     kind: Literal["mlp", "linear"] = "mlp"
+    """``mlp`` has a hidden layer and dropout, ``linear`` neither."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Probability that a hidden value is zeroed in training; ``mlp`` only."""
 
 
 class JudgeConfig(StrictConfig):
@@ -31,6 +36,7 @@ class JudgeConfig(StrictConfig):
     system_role: bool
     """Whether the chat template takes a system message; without one the instruction opens the user's message."""
     head: HeadConfig = HeadConfig()
+    """Classifier on top of the backbone."""
     attention: AttentionName = "auto"
     """Kernel for packed sequences; ``auto`` takes the fastest that this machine and model allow."""
     sliding_window: bool = True
@@ -43,16 +49,20 @@ class JudgeOverride(StrictConfig):
     """The cells of the recipe's table that depend on stage and judge."""
 
     sliding_window: bool | None = None
+    """Replaces the judge's own; null keeps it."""
     training: dict[str, Any] = Field(default_factory=dict)
+    """What differs from ``training`` for this judge in this stage; wins over every other layer."""
 
 
 class StageConfig(StrictConfig):
     """One stage: what it trains on is wired in its pipeline, how it trains is here."""
 
     truncation: TruncationPolicy
+    """Policy by which long battles are cut, one of those under ``truncation``."""
     training: dict[str, Any] = Field(default_factory=dict)
     """What differs from ``training`` for every judge."""
     overrides: dict[str, JudgeOverride] = Field(default_factory=dict)
+    """By judge: what differs for it in this stage only."""
 
 
 class ResolvedJudge(StrictConfig):

@@ -1,14 +1,17 @@
 """The whole parameter tree, validated at once, so that a misspelt judge or stage is an error too."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from wsdm_arena.config.base import StrictConfig, deep_merge
-from wsdm_arena.config.judges import JudgeConfig, JudgeOverride, ResolvedJudge, StageConfig
+from wsdm_arena.config.judges import STAGES, JudgeConfig, JudgeOverride, ResolvedJudge, StageConfig
 from wsdm_arena.config.prompts import TemplateConfig, TruncationConfig
 from wsdm_arena.config.training import LauncherConfig, TrainingConfig
+
+_JUDGE_NAME = re.compile("[a-z][a-z0-9_]*")
 
 
 class PreferencesConfig(StrictConfig):
@@ -17,8 +20,11 @@ class PreferencesConfig(StrictConfig):
     tie_policy: Literal["drop", "half", "class"] = "drop"
     """``drop`` leaves ties out, ``half`` labels them 0.5 : 0.5, ``class`` makes them a third class."""
     num_folds: int = Field(default=5, ge=2)
+    """Parts that the battles are split into; all battles of a prompt fall into one."""
     fold_seed: int = 0
+    """Of the shuffle that spreads prompts over folds."""
     held_out_fold: int = Field(default=0, ge=0)
+    """Counted from 0: never trained on, every judge is scored on it."""
 
     @property
     def num_classes(self) -> int:
@@ -38,8 +44,11 @@ class SimulationConfig(StrictConfig):
     """Size and seed of the simulated arena."""
 
     seed: int = 0
+    """Of all draws of the arena: models, prompts, answers, votes."""
     num_battles: int = Field(default=10_000, ge=50)
+    """Rows of the training table, ugly ones included."""
     num_test_pairs: int = Field(default=1_000, ge=1)
+    """Rows of the test table."""
     ugly_row_rate: float = Field(default=0.01, ge=0, le=0.5)
     """Share of rows with nulls, empty or identical answers, huge texts, control tokens, repeated votes."""
 
@@ -55,23 +64,47 @@ class ReportingConfig(StrictConfig):
     """The scoreboard's intervals."""
 
     confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Chance that the true accuracy lies within the interval shown."""
 
 
 class ProjectConfig(StrictConfig):
     """Every top-level parameter key."""
 
     seed: int
+    """Of every draw but those with a seed of their own: order of battles, samples, dropout, fresh heads."""
     simulation: SimulationConfig = SimulationConfig()
+    """The simulated arena."""
     preferences: PreferencesConfig = PreferencesConfig()
+    """From votes to labelled battles in folds."""
     template: TemplateConfig
+    """Wording of the judging prompt."""
     truncation: TruncationConfig
+    """Limits of a battle's length."""
     training: dict[str, Any] = Field(default_factory=dict)
     """What every stage and judge has in common; see :class:`~wsdm_arena.config.training.TrainingConfig`."""
     launcher: LauncherConfig = LauncherConfig()
+    """Processes and devices of a training."""
     roster: RosterConfig
+    """Who takes part."""
     judges: dict[str, JudgeConfig]
+    """By name (lower-case letters, digits and underscores): what each judge is."""
     stages: dict[str, StageConfig]
+    """By name, one of :data:`~wsdm_arena.config.judges.STAGES`: how judges are trained in it."""
     reporting: ReportingConfig = ReportingConfig()
+    """What the scoreboard shows."""
+
+    @model_validator(mode="after")
+    def _names_are_usable(self) -> "ProjectConfig":
+        for judge in self.judges:
+            if not _JUDGE_NAME.fullmatch(judge):
+                raise ValueError(
+                    f"judges.{judge}: a judge's name is a lower-case letter, then lower-case letters, digits and "
+                    f"underscores (a dot would separate namespaces), got {judge!r}"
+                )
+        for stage in self.stages:
+            if stage not in STAGES:
+                raise ValueError(f"stages.{stage}: there is no such stage; known: {list(STAGES)}")
+        return self
 
     @model_validator(mode="after")
     def _roster_is_described(self) -> "ProjectConfig":

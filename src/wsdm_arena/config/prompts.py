@@ -17,9 +17,13 @@ class TemplateConfig(StrictConfig):
     battle_start: str
     """Text before the user's prompt; marks the begin of the battle."""
     prompt_heading: str
+    """Text between ``battle_start`` and the user's prompt."""
     response_a_heading: str
+    """Text before the answer that is displayed first."""
     response_b_heading: str
+    """Text before the answer that is displayed second."""
     battle_end: str
+    """Text after the second answer; closes the user's message."""
     verdict_prefix: str
     """Appended after the chat template's generation prompt, so that the next token would be A or B."""
     missing_text: str = "null"
@@ -30,7 +34,9 @@ class PerFieldTruncation(StrictConfig):
     """Each text has a cap of its own; the middle of a longer one is cut out."""
 
     max_prompt_tokens: int = Field(ge=8)
+    """Cap of the prompt, marker included."""
     max_response_tokens: int = Field(ge=8)
+    """Cap of each answer, marker included."""
 
 
 class SharedBudgetTruncation(StrictConfig):
@@ -42,6 +48,7 @@ class SharedBudgetTruncation(StrictConfig):
     reserved_tokens: int = Field(ge=0)
     """Part of ``max_battle_tokens`` set aside for the headings."""
     max_prompt_tokens: int = Field(ge=8)
+    """Cap of the prompt once the budget is exceeded, marker included."""
 
 
 class TruncationConfig(StrictConfig):
@@ -52,7 +59,9 @@ class TruncationConfig(StrictConfig):
     marker: str
     """Stands where the middle of a text was cut out; counted within the caps."""
     per_field: PerFieldTruncation
+    """Limits in stages with ``truncation: per_field``."""
     shared_budget: SharedBudgetTruncation
+    """Limits in stages with ``truncation: shared_budget``."""
 
     @model_validator(mode="after")
     def _caps_fit_the_battle(self) -> "TruncationConfig":

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wsdm_arena.config.base import StrictConfig
 
@@ -14,9 +14,13 @@ class OptimizerConfig(StrictConfig):
     """AdamW or StableAdamW of torch-optimi."""
 
     name: OptimizerName = "adamw"
+    """``stable_adamw`` limits the size of each matrix's update instead of clipping gradients."""
     peak_learning_rate: float = Field(default=2.5e-6, gt=0)
+    """Step size at the end of the warm-up."""
     betas: tuple[float, float] = (0.9, 0.99)
+    """Decay per update of the running means of gradients and of their squares."""
     epsilon: float = Field(default=1e-6, gt=0)
+    """Added to the root of the mean square, so that small gradients do not make large steps."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Applied to matrices only, not to norms and biases."""
     kahan_summation: bool = True
@@ -38,7 +42,9 @@ class CheckpointConfig(StrictConfig):
     """When the resume state (weights, optimizer, position, RNG) is written. Only the newest is kept."""
 
     every_minutes: float | None = Field(default=30.0, gt=0)
+    """Minutes of wall-clock time between two; null: not by time."""
     every_updates: int | None = Field(default=None, ge=1)
+    """Updates between two; null: not by count."""
 
 
 class EvaluationConfig(StrictConfig):
@@ -47,6 +53,7 @@ class EvaluationConfig(StrictConfig):
     battles_at_start: int = Field(default=500, ge=0)
     """Size of the seeded sample of the held-out fold that is scored before the first update."""
     every_updates: int | None = Field(default=None, ge=1)
+    """Updates between two evaluations; null: none but at start and end."""
     from_fraction: float = Field(default=0.0, ge=0, le=1)
     """Not before this share of the updates is done."""
     keep_checkpoints: bool = False
@@ -63,8 +70,11 @@ class TrainingConfig(StrictConfig):
     """
 
     optimizer: OptimizerConfig = OptimizerConfig()
+    """Algorithm and its constants."""
     schedule: ScheduleConfig = ScheduleConfig()
+    """Learning rate over the run."""
     epochs: int = Field(default=1, ge=1)
+    """Passes over the battles of each phase."""
     max_battles: int | None = Field(default=None, ge=1)
     """Train on a seeded draw of at most this many battles a phase; all of them by default."""
     battles_per_update: int = Field(default=80, ge=1)
@@ -74,31 +84,49 @@ class TrainingConfig(StrictConfig):
     max_tokens_per_scoring_batch: int | None = Field(default=None, ge=1)
     """The same for scoring, which keeps no activations; as in training by default."""
     dtype: DType = "bfloat16"
+    """Type of weights, activations and optimizer state."""
     gradient_reduction_dtype: Literal["bfloat16", "float32"] = "float32"
+    """Type in which gradients are summed over ranks."""
     sharding: Literal["gradients", "full"] = "gradients"
     """``gradients``: weights stay gathered between forward and backward; ``full``: gathered anew in each."""
     activation_checkpointing: bool = True
+    """Compute each layer's activations again in the backward pass: less memory, about a third more time."""
     language_modeling_weight: float = Field(default=0.0, ge=0)
     """Weight of a next-token loss beside the judge loss; for backbones that are trained from scratch."""
     compile_layers: bool = False
     """``torch.compile`` each decoder layer."""
     log_every_updates: int = Field(default=1, ge=1)
+    """Updates between two lines of ``metrics.jsonl``."""
     checkpoint: CheckpointConfig = CheckpointConfig()
+    """How much work a killed run may lose."""
     evaluation: EvaluationConfig = EvaluationConfig()
+    """Scores while training goes on."""
 
 
 class LauncherConfig(StrictConfig):
     """How the processes of a training are started."""
 
     processes_per_node: int = Field(default=1, ge=1)
+    """One a GPU, or a share of the CPU's cores each."""
     nodes: int = Field(default=1, ge=1)
+    """Machines that train together."""
     rendezvous_endpoint: str | None = None
     """``host:port`` that all nodes reach; required for more than one node."""
     prefix: tuple[str, ...] = ()
     """Put before the torchrun command, such as ``[srun, --nodes=2]``."""
     threads_per_process: int | None = Field(default=None, ge=1)
+    """CPU threads of PyTorch; null: ``OMP_NUM_THREADS``, else 1 where processes share a node."""
     backend: Literal["auto", "nccl", "gloo"] = "auto"
     """``auto``: NCCL on GPUs, gloo without."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
+    """``auto``: GPUs where there are any."""
     stop_grace_s: float = Field(default=35.0, gt=0)
     """How long torchrun may take to stop its workers before they are killed."""
+
+    @model_validator(mode="after")
+    def _nodes_can_meet(self) -> "LauncherConfig":
+        if self.nodes > 1 and self.rendezvous_endpoint is None:
+            raise ValueError(
+                f"launcher.nodes={self.nodes} needs launcher.rendezvous_endpoint: host:port of one node, reached by all"
+            )
+        return self

@@ -13,19 +13,13 @@ def torchrun_command(launcher: LauncherConfig, module: str, args: Sequence[str])
 
     One node needs no meeting point. Several nodes each run this same command (by ``launcher.prefix``, such as srun, or
     by hand) and find one another at ``launcher.rendezvous_endpoint``, under an id made from module and arguments.
-
-    Raises:
-        ValueError: There is more than one node and no endpoint.
     """
     if launcher.nodes == 1:
         meeting = ["--standalone"]
-    elif launcher.rendezvous_endpoint is None:
-        raise ValueError(
-            f"launcher.nodes={launcher.nodes} needs launcher.rendezvous_endpoint: host:port of one node, reached by all"
-        )
     else:
+        endpoint = str(launcher.rendezvous_endpoint)  # the configuration insists on one
         run_id = hashlib.blake2b("\0".join([module, *args]).encode(), digest_size=8).hexdigest()
-        meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", launcher.rendezvous_endpoint, "--rdzv-id", run_id]
+        meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--rdzv-id", run_id]
     shape = ["--nnodes", str(launcher.nodes), "--nproc-per-node", str(launcher.processes_per_node)]
     torchrun = [sys.executable, "-m", "torch.distributed.run"]
     return [*launcher.prefix, *torchrun, *meeting, *shape, "-m", module, *args]
