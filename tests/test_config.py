@@ -1,10 +1,13 @@
 """Environments, the parameter tree and what it says to a user who got it wrong."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import yaml
 from kedro.framework.project import configure_project, settings
+from pydantic import BaseModel
 
 from wsdm_arena.config import ProjectConfig, TrainingConfig, deep_merge
 from wsdm_arena.config_loader import ConfigurationError, LocalLastConfigLoader
@@ -17,6 +20,14 @@ def load(env: str, conf: Path = PROJECT / "conf", **runtime_params) -> LocalLast
     return LocalLastConfigLoader(
         conf_source=str(conf), env=env, runtime_params=runtime_params, **settings.CONFIG_LOADER_ARGS
     )
+
+
+def leaves(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Values by YAML path."""
+    found = {}
+    for key, value in tree.items():
+        found |= leaves(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
+    return found
 
 
 @pytest.fixture
@@ -50,6 +61,11 @@ def test_a100_resolves_to_the_recipe_of_the_teacher_stage(conf):
         assert training["activation_checkpointing"] is True
         assert training["max_battles"] is None
         assert training["language_modeling_weight"] == 0
+        assert training["evaluation"]["from_fraction"] == pytest.approx(2 / 3, abs=1e-3)
+        assert training["evaluation"]["keep_checkpoints"] is True
+    for cell in parameters["resolved"]["teacher"].values():
+        assert cell["head"] == {"kind": "mlp", "dropout": 0.1}
+        assert cell["sliding_window"] is True
     assert {judge: training["optimizer"]["name"] for judge, training in teacher.items()} == {
         "gemma": "adamw",
         "gemma_large": "adamw",
@@ -89,6 +105,7 @@ def test_a100_resolves_to_the_recipe_of_the_teacher_stage(conf):
     assert parameters["template"]["verdict_prefix"] == "verdict is: [["
     assert parameters["launcher"]["processes_per_node"] == 4
     assert parameters["launcher"]["backend"] == "nccl"
+    assert parameters["launcher"]["device"] == "cuda"
     assert {cell["attention"] for cell in parameters["resolved"]["teacher"].values()} == {"flash_attention"}
     assert {judge: cell["system_role"] for judge, cell in parameters["resolved"]["teacher"].items()} == {
         "gemma": False,
@@ -107,15 +124,62 @@ def test_the_classes_defaults_are_the_recipe(conf):
 
 def test_only_sample_reduces_the_size(conf):
     """The a100 environment adds hardware to base: no other figure changes."""
-
-    def leaves(tree, path=()):
-        for key, value in tree.items():
-            yield from leaves(value, (*path, key)) if isinstance(value, dict) else [(*path, key)]
-
     a100 = yaml.safe_load((conf / "a100" / "parameters.yml").read_text())
     hardware = {"processes_per_node", "backend", "device", "attention", "threads_per_process", "backbone", "revision"}
-    assert {path[-1] for path in leaves(a100)} <= hardware
+    assert {path.rpartition(".")[2] for path in leaves(a100)} <= hardware
     assert sorted(p.name for p in conf.iterdir() if p.is_dir()) == ["a100", "base", "local", "sample"]
+
+
+SAMPLE_SIZES = {
+    "truncation.max_battle_tokens",
+    "truncation.per_field.max_prompt_tokens",
+    "truncation.per_field.max_response_tokens",
+    "truncation.shared_budget.max_prompt_tokens",
+    "launcher.processes_per_node",
+}
+SAMPLE_TRAINING_SIZES = {"battles_per_update", "max_battles"}
+SAMPLE_OTHERS = {
+    "simulation.num_battles",  # the data, of which training.max_battles takes a part
+    "training.optimizer.peak_learning_rate",  # tiny weights need larger steps
+    "training.dtype",
+    "training.activation_checkpointing",
+    "training.checkpoint.every_minutes",
+    "training.evaluation.every_updates",
+    "training.log_every_updates",
+    "launcher.threads_per_process",
+    "launcher.device",
+}
+
+
+def test_sample_is_the_recipe_with_smaller_numbers(conf):
+    """Short texts, few battles and tiny backbones: nothing else may be a reason for a key in sample."""
+    sample = yaml.safe_load((conf / "sample" / "parameters.yml").read_text())
+    base = leaves(yaml.safe_load((conf / "base" / "parameters.yml").read_text()))
+    for place in leaves(sample):
+        if place.startswith("template."):
+            assert len(leaves(sample)[place]) < len(base[place]), place
+        elif place.startswith("judges."):
+            key = place.split(".", 2)[2]
+            assert key in {"backbone", *(f"training.{name}" for name in SAMPLE_TRAINING_SIZES)}, place
+        else:
+            assert place in SAMPLE_SIZES | {f"training.{name}" for name in SAMPLE_TRAINING_SIZES} | SAMPLE_OTHERS
+    small, full = (load(env, conf)["parameters"] for env in ("sample", "a100"))
+    for place in SAMPLE_SIZES:
+        assert leaves(small)[place] < leaves(full)[place], place
+    for judge, cell in small["resolved"]["teacher"].items():
+        recipe = full["resolved"]["teacher"][judge]["training"]
+        assert cell["training"]["battles_per_update"] <= recipe["battles_per_update"]
+        assert cell["training"]["max_battles"] < 5_000
+        assert recipe["max_battles"] is None
+
+
+def test_sample_downloads_no_backbone(conf):
+    judges = load("sample", conf)["parameters"]["judges"]
+    assert set(judges) == {"gemma", "gemma_large", "llama"}
+    for name, judge in judges.items():
+        backbone = (PROJECT / judge["backbone"]).resolve()
+        assert backbone.is_relative_to(PROJECT / "src"), name
+        assert {"config.json", "model.safetensors"} <= {file.name for file in backbone.iterdir()}, name
 
 
 def test_local_is_merged_last_in_every_environment(conf):
@@ -152,7 +216,9 @@ def test_sample_and_full_size_never_share_a_data_root(conf):
         ({"roster": {"teachers": ["qwen"]}}, "roster.teachers", "qwen"),
         ({"preferences": {"held_out_fold": 5}}, "preferences", "held_out_fold=5"),
         ({"truncation": {"per_field": {"max_response_tokens": 4000}}}, "truncation", "max_battle_tokens"),
-        ({"stages": {"teecher": {"truncation": "per_fild"}}}, "stages.teecher.truncation", "per_field"),
+        ({"stages": {"teacher": {"truncation": "per_fild"}}}, "stages.teacher.truncation", "per_field"),
+        ({"stages": {"teecher": {"truncation": "per_field"}}}, "stages.teecher", "['teacher', 'student', "),
+        ({"launcher": {"nodes": 2}}, "launcher.nodes=2", "launcher.rendezvous_endpoint"),
     ],
 )
 def test_a_wrong_parameter_is_named_by_its_yaml_path(conf, runtime_params, place, hint):
@@ -160,6 +226,22 @@ def test_a_wrong_parameter_is_named_by_its_yaml_path(conf, runtime_params, place
         load("sample", conf, **runtime_params)["parameters"]
     assert place in error.value.message
     assert hint in error.value.message
+
+
+@pytest.mark.parametrize("name", ["gemma.large", "Gemma", "2b", "gemma-large", "gemma large", "_gemma", "gemma\n", ""])
+def test_a_name_that_no_namespace_can_have_is_refused(conf, name):
+    parameters = load("sample", conf)["parameters"]
+    judges = parameters["judges"] | {name: parameters["judges"]["gemma"]}
+    sound = {key: value for key, value in parameters.items() if key != "resolved"}
+    ProjectConfig.model_validate(sound)
+    with pytest.raises(ValueError, match=r"a judge's name is a lower-case letter, then .* got ") as error:
+        ProjectConfig.model_validate(sound | {"judges": judges})
+    assert repr(name) in str(error.value)
+
+
+def test_every_stage_of_the_recipe_is_known_and_no_other(conf):
+    for stage in ("student", "pretraining", "final"):
+        assert stage in load("a100", conf, stages={stage: {"truncation": "shared_budget"}})["parameters"]["resolved"]
 
 
 def test_deep_merge_replaces_leaves_only():
@@ -175,15 +257,42 @@ def test_an_override_of_one_judge_leaves_the_others(conf):
     assert resolved["llama"]["sliding_window"] is True
 
 
-def test_every_key_of_the_tree_is_documented():
-    def undocumented(model, path):
-        for name, field in model.model_fields.items():
-            if hasattr(field.annotation, "model_fields"):
-                yield from undocumented(field.annotation, f"{path}{name}.")
-        if not model.__doc__:
-            yield path
+def sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Sections that an annotation speaks of, in dicts, tuples and unions too."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from sections_in(argument)
 
-    assert list(undocumented(ProjectConfig, "")) == []
+
+def descriptions(section: type[BaseModel], path: str = "") -> dict[str, str | None]:
+    """What is said of each key below a section."""
+    found = {}
+    for name, field in section.model_fields.items():
+        found[f"{path}{name}"] = field.description
+        for nested in sections_in(field.annotation):
+            found |= descriptions(nested, f"{path}{name}.")
+    return found
+
+
+def test_every_key_of_the_tree_is_documented():
+    said = descriptions(ProjectConfig) | descriptions(TrainingConfig, "training.")
+    assert {"seed", "judges.head.dropout", "stages.overrides.sliding_window", "training.optimizer.betas"} <= set(said)
+    assert [key for key, description in said.items() if not (description or "").strip()] == []
+
+
+def test_a_key_without_a_word_is_found_wherever_it_is():
+    class Leaf(BaseModel):
+        bare: int
+
+    class Root(BaseModel):
+        leaf: Leaf
+        by_name: dict[str, Leaf]
+        several: tuple[Leaf, ...] | None
+
+    assert {"leaf.bare", "by_name.bare", "several.bare"} <= {
+        key for key, description in descriptions(Root).items() if description is None
+    }
 
 
 @pytest.mark.parametrize(
