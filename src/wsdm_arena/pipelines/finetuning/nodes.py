@@ -16,7 +16,7 @@ from wsdm_arena.config import (
 )
 from wsdm_arena.prompts.progress import show_progress
 from wsdm_arena.prompts.store import build_token_store
-from wsdm_arena.scoring.scoreboard import Provenance, ScoreboardRow, judge_rows
+from wsdm_arena.scoring.scoreboard import Provenance, ScoreboardRow, judge_rows, slice_of
 from wsdm_arena.training.launch import describe_run, launch_training, locate_backbone
 
 
@@ -92,7 +92,7 @@ def evaluate_judge(
     """Score the judge on the held-out fold, and its backbone as it was before the first update.
 
     Returns:
-        Rows of the scoreboard: all battles, then the slices; the backbone's rows have the stage ``backbone``.
+        Rows of the scoreboard: all battles, the slices, and the backbone's, whose stage is ``backbone``.
     """
     fold, provenance = preferences.held_out_fold, Provenance(**run_context)
     rows = judge_rows(
@@ -107,7 +107,7 @@ def evaluate_judge(
     )
     if predictions_at_start.empty:
         return rows
-    return rows + judge_rows(
+    before = judge_rows(
         predictions_at_start,
         battles[battles["pair_id"].isin(predictions_at_start["pair_id"])],
         stage="backbone",
@@ -116,3 +116,4 @@ def evaluate_judge(
         confidence=reporting.confidence,
         provenance=provenance,
     )
+    return rows + [row for row in before if not slice_of(row)]
