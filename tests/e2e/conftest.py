@@ -11,7 +11,7 @@ import pytest
 PROJECT = Path(__file__).parents[2]
 
 SMALL = {
-    "simulation.num_battles": 600,
+    "simulation.num_battles": 4000,
     "simulation.num_test_pairs": 20,
     "training.max_battles": 64,
     "training.battles_per_update": 16,

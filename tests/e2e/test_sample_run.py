@@ -30,13 +30,13 @@ def test_the_scoreboard_has_every_judge_and_baseline_with_an_interval(finished):
     rows = scoreboard(finished)
     names = {(row["stage"], row["judge"]) for row in rows}
     assert {("teacher", judge) for judge in TEACHERS} <= names
-    assert {("backbone", judge) for judge in TEACHERS} <= names
+    assert {("teacher.start", judge) for judge in TEACHERS} <= names
     assert {("baseline", name) for name in ("longer_wins", "tfidf", "majority", "ceiling")} <= names
     for row in rows:
         assert 0 <= row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"] <= 1, row
         assert row["num_pairs"] > 0
     flaws = {row["dataset"] for row in rows if row["stage"] == "teacher"}
-    for flaw in ("wrong_language", "cut_off", "off_topic", "wrong_result", "needless_length", "refusal"):
+    for flaw in ("wrong_language", "cut_off", "off_topic", "wrong_result", "refusal"):
         assert any(flaw in dataset for dataset in flaws), flaw
 
 

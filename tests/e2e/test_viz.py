@@ -22,29 +22,29 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def fetch(url: str, server: subprocess.Popen, seconds: float) -> dict:
+def fetch(url: str, server: subprocess.Popen, log: Path, seconds: float) -> dict:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        assert server.poll() is None, "kedro viz ended"
+        assert server.poll() is None, log.read_text()
         try:
             with urllib.request.urlopen(url, timeout=10) as answer:
                 return json.load(answer)
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.5)
-    raise AssertionError(f"no answer from {url}")
+    raise AssertionError(f"no answer from {url}: {log.read_text()}")
 
 
-def test_kedro_viz_serves_the_graph_of_every_judge(finished):
+def test_kedro_viz_serves_the_graph_of_every_judge(finished, tmp_path):
     port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "kedro", "viz", "run", "--no-browser", "--host", "127.0.0.1", "--port", str(port)],
         cwd=PROJECT,
         env=finished.env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=(tmp_path / "log").open("w"),
+        stderr=subprocess.STDOUT,
     )
     try:
-        graph = fetch(f"http://127.0.0.1:{port}/api/main", server, seconds=90)
+        graph = fetch(f"http://127.0.0.1:{port}/api/main", server, tmp_path / "log", seconds=90)
     finally:
         server.terminate()
         server.wait(20)

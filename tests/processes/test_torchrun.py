@@ -40,12 +40,18 @@ def test_several_nodes_without_an_endpoint_are_refused_by_parameter_name():
 
 
 def test_threads_are_the_configured_ones_then_the_users_then_one(monkeypatch):
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "the user's own")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert torchrun_environment(LauncherConfig(threads_per_process=3)) == {"OMP_NUM_THREADS": "3"}
     assert torchrun_environment(TWO_PROCESSES) == {}
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert torchrun_environment(TWO_PROCESSES) == {"OMP_NUM_THREADS": "1"}
     assert torchrun_environment(LauncherConfig()) == {}
+
+
+def test_gpu_memory_grows_in_segments_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF", raising=False)
+    assert torchrun_environment(LauncherConfig())["PYTORCH_CUDA_ALLOC_CONF"] == "expandable_segments:True"
 
 
 def sleeping(folder: Path, *manners: str) -> list[str]:

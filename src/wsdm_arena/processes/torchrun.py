@@ -31,8 +31,11 @@ def torchrun_environment(launcher: LauncherConfig) -> dict[str, str]:
     Threads a process: what the configuration says, else what the user's environment says, else one where processes
     share a node (torchrun's own default, but without its warning), else torch's default.
     """
+    variables = {}
+    if "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:  # packed batches differ in size, which fragments fixed blocks
+        variables["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
     if launcher.threads_per_process is not None:
-        return {"OMP_NUM_THREADS": str(launcher.threads_per_process)}
-    if launcher.processes_per_node > 1 and "OMP_NUM_THREADS" not in os.environ:
-        return {"OMP_NUM_THREADS": "1"}
-    return {}
+        variables["OMP_NUM_THREADS"] = str(launcher.threads_per_process)
+    elif launcher.processes_per_node > 1 and "OMP_NUM_THREADS" not in os.environ:
+        variables["OMP_NUM_THREADS"] = "1"
+    return variables

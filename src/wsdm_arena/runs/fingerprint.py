@@ -16,17 +16,22 @@ from wsdm_arena.config import ResolvedJudge
 FORMAT = 1
 """Raised when the code changes what a training computes, so that older results are not taken for current ones."""
 
-_WITHOUT_EFFECT = {
-    "activation_checkpointing",
-    "checkpoint",
-    "compile_layers",
-    "evaluation",
-    "log_every_updates",
-    "max_tokens_per_micro_batch",
-    "max_tokens_per_scoring_batch",
-    "sharding",
+_WITHOUT_EFFECT: dict[str, Any] = {
+    "attention": True,
+    "backbone": True,  # its contents count, not where it lies
+    "revision": True,
+    "training": {
+        "activation_checkpointing": True,
+        "checkpoint": True,
+        "compile_layers": True,
+        "evaluation": {"every_updates": True, "from_fraction": True, "max_battles": True},
+        "log_every_updates": True,
+        "max_tokens_per_micro_batch": True,
+        "max_tokens_per_scoring_batch": True,
+        "sharding": True,
+    },
 }
-"""Keys of a training that change at most the order of summation, as the number of processes does."""
+"""Keys of a judge that change at most the order of summation, as the number of processes does."""
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:
@@ -78,7 +83,7 @@ def training_fingerprint(
         seed: Of every draw.
         num_classes: Of the head.
     """
-    described = judge.model_dump(mode="json", exclude={"backbone": True, "revision": True, "training": _WITHOUT_EFFECT})
+    described = judge.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
     return fingerprint(
         {
             "format": FORMAT,

@@ -92,7 +92,7 @@ def evaluate_judge(
     """Score the judge on the held-out fold, and its backbone as it was before the first update.
 
     Returns:
-        Rows of the scoreboard: all battles, the slices, and the backbone's, whose stage is ``backbone``.
+        Rows of the scoreboard: all battles, the slices, and that of a sample before the first update.
     """
     fold, provenance = preferences.held_out_fold, Provenance(**run_context)
     rows = judge_rows(
@@ -110,9 +110,10 @@ def evaluate_judge(
     before = judge_rows(
         predictions_at_start,
         battles[battles["pair_id"].isin(predictions_at_start["pair_id"])],
-        stage="backbone",
+        stage=f"{judge.stage}.start",
         judge=judge.judge,
         fold=fold,
+        dataset="battles_sample",
         confidence=reporting.confidence,
         provenance=provenance,
     )

@@ -1,0 +1,104 @@
+"""A fingerprint changes with the result and with nothing else."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from wsdm_arena.config import HeadConfig, ResolvedJudge, TrainingConfig
+from wsdm_arena.runs.fingerprint import directory_digest, fingerprint, table_digest, training_fingerprint
+
+
+def judge(training: dict | None = None, **changes) -> ResolvedJudge:
+    values = {
+        "stage": "teacher",
+        "judge": "llama",
+        "backbone": "here",
+        "revision": None,
+        "system_role": True,
+        "head": HeadConfig(),
+        "attention": "auto",
+        "sliding_window": True,
+        "truncation": "per_field",
+        "training": TrainingConfig.model_validate(training or {}),
+    }
+    return ResolvedJudge.model_validate(values | changes)
+
+
+def name(resolved: ResolvedJudge, **changes) -> str:
+    values = {"backbone": "digest", "inputs": {"selection": "a"}, "seed": 3, "num_classes": 2}
+    return training_fingerprint(judge=resolved, **(values | changes))
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"max_tokens_per_micro_batch": 99},
+        {"max_tokens_per_scoring_batch": 99},
+        {"sharding": "full"},
+        {"activation_checkpointing": False},
+        {"log_every_updates": 7},
+        {"checkpoint": {"every_minutes": 1}},
+        {"compile_layers": True},
+        {"evaluation": {"every_updates": 5, "from_fraction": 0.5, "max_battles": 9}},
+    ],
+)
+def test_what_only_changes_the_order_of_summation_is_not_in_it(training):
+    assert name(judge(training)) == name(judge())
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"epochs": 2},
+        {"battles_per_update": 81},
+        {"max_battles": 100},
+        {"dtype": "float32"},
+        {"optimizer": {"peak_learning_rate": 1e-3}},
+        {"schedule": {"warmup_fraction": 0.2}},
+        {"gradient_reduction_dtype": "bfloat16"},
+        {"language_modeling_weight": 0.5},
+        {"evaluation": {"battles_at_start": 0}},
+        {"evaluation": {"keep_checkpoints": True}},
+    ],
+)
+def test_what_changes_the_result_is_in_it(training):
+    assert name(judge(training)) != name(judge())
+
+
+def test_judge_data_backbone_and_seed_are_in_it():
+    same = name(judge())
+    assert name(judge(backbone="elsewhere", revision="abc", attention="segments")) == same
+    assert name(judge(sliding_window=False)) != same
+    assert name(judge(truncation="shared_budget")) != same
+    assert name(judge(), backbone="other") != same
+    assert name(judge(), inputs={"selection": "b"}) != same
+    assert name(judge(), seed=4) != same
+    assert name(judge(), num_classes=3) != same
+
+
+def test_a_directory_is_named_by_its_visible_contents(tmp_path: Path):
+    (tmp_path / "weights").write_bytes(b"1")
+    first = directory_digest(tmp_path)
+    (tmp_path / ".cache" / "hub").mkdir(parents=True)
+    (tmp_path / ".cache" / "hub" / "weights.metadata").write_text("yesterday")
+    assert directory_digest(tmp_path) == first
+    (tmp_path / "weights").write_bytes(b"2")
+    assert directory_digest(tmp_path) != first
+    (tmp_path / "weights").rename(tmp_path / "weights2")
+    assert directory_digest(tmp_path) != first
+
+
+def test_a_table_is_named_by_its_values_and_their_order_not_by_its_file(tmp_path: Path):
+    table = pd.DataFrame({"pair_id": ["a", "b"], "probability_a": [1.0, 0.0]})
+    table.to_parquet(tmp_path / "one.parquet", compression="snappy")
+    table.to_parquet(tmp_path / "two.parquet", compression="zstd")
+    digests = {table_digest(pd.read_parquet(tmp_path / f"{n}.parquet")) for n in ("one", "two")}
+    assert len(digests) == 1
+    assert table_digest(table.iloc[::-1]) not in digests
+    assert table_digest(table.assign(probability_a=[1.0, 0.5])) not in digests
+    assert table_digest(table.rename(columns={"probability_a": "p"})) not in digests
+
+
+def test_the_order_of_keys_does_not_matter():
+    assert fingerprint({"a": 1, "b": {"c": 2, "d": 3}}) == fingerprint({"b": {"d": 3, "c": 2}, "a": 1})
