@@ -324,4 +324,4 @@ def test_raw_files_may_lie_in_the_users_folder(conf):
 def test_relative_backbones_start_from_the_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     resolved = load("sample")["parameters"]["resolved"]["teacher"]["llama"]
-    assert Path(resolved["backbone"]) == PROJECT / "src/wsdm_arena/simulation/backbones/llama"
+    assert Path(resolved["backbone"]) == PROJECT / "src/wsdm_arena/simulation/tiny_backbones/llama"

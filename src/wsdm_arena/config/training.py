@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from wsdm_arena.config.base import StrictConfig
 
 OptimizerName = Literal["adamw", "stable_adamw"]
-DType = Literal["bfloat16", "float16", "float32"]
+DType = Literal["bfloat16", "float32"]
 
 
 class OptimizerConfig(StrictConfig):
@@ -84,9 +84,10 @@ class TrainingConfig(StrictConfig):
     max_tokens_per_scoring_batch: int | None = Field(default=None, ge=1)
     """The same for scoring, which keeps no activations; as in training by default."""
     dtype: DType = "bfloat16"
-    """Type of weights, activations and optimizer state."""
+    """Type of weights, activations and optimizer state; float16 would need loss scaling, which there is none of."""
     gradient_reduction_dtype: Literal["bfloat16", "float32"] = "float32"
-    """Type in which gradients are summed over ranks."""
+    """Type in which gradients are summed over ranks; without effect on one process. Judges whose gradients exceed
+    1 GiB in it are summed over ranks after each micro-step, and over micro-steps in ``dtype``."""
     sharding: Literal["gradients", "full"] = "gradients"
     """``gradients``: weights stay gathered between forward and backward; ``full``: gathered anew in each."""
     activation_checkpointing: bool = True

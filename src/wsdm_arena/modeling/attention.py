@@ -8,6 +8,7 @@ Shapes: T tokens, H heads of queries, K heads of keys and values, D head dimensi
 """
 
 import importlib.util
+import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class AttentionPlan:
         max_seqlen: Tokens of the longest segment.
         layout: For ``segments``.
         block_masks: For ``flex``, by sliding window; None is the full one.
+        repeats_heads: For ``varlen``: whether each query head must get keys and values of its own.
     """
 
     kernel: KernelName
@@ -51,6 +53,7 @@ class AttentionPlan:
     max_seqlen: int
     layout: SegmentLayout | None
     block_masks: dict[int | None, BlockMask]
+    repeats_heads: bool = False
 
 
 def choose_attention(
@@ -89,7 +92,9 @@ def plan_attention(kernel: KernelName, batch: PackedBatch, config: PreTrainedCon
         layout = SegmentLayout(batch.boundaries, heads, batch.input_ids.device)
     elif kernel == "flex":
         block_masks = {window: block_mask(batch, window) for window in _windows(config)}
-    return AttentionPlan(kernel, batch.cu_seqlens, batch.max_seqlen, layout, block_masks)
+    # Found out here, not in the layers, where torch.compile could not look at a signature.
+    repeats_heads = kernel == "varlen" and not _takes("enable_gqa", _varlen_function())
+    return AttentionPlan(kernel, batch.cu_seqlens, batch.max_seqlen, layout, block_masks, repeats_heads)
 
 
 def packed_attention(
@@ -173,6 +178,11 @@ def _attend_varlen(
 ) -> torch.Tensor:
     assert softcap is None, "choose_attention refuses varlen for soft-capped scores"
     window = _effective_window(window, plan.max_seqlen)
+    grouping: dict[str, bool] = {}
+    if plan.repeats_heads:
+        key, value = (states.repeat_interleave(query.shape[1] // states.shape[1], dim=1) for states in (key, value))
+    else:
+        grouping["enable_gqa"] = query.shape[1] != key.shape[1]
     output = _varlen_function()(
         *(states[0].transpose(0, 1) for states in (query, key, value)),
         plan.cu_seqlens,
@@ -181,7 +191,7 @@ def _attend_varlen(
         plan.max_seqlen,
         scale=scale,
         window_size=(-1 if window is None else window - 1, 0),
-        enable_gqa=query.shape[1] != key.shape[1],
+        **grouping,
     )
     return output.unsqueeze(0)
 
@@ -243,6 +253,11 @@ def _varlen_function() -> Callable[..., Any]:
     return varlen_attn
 
 
+def _takes(argument: str, function: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(function).parameters
+    return argument in parameters or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
 def _windows(config: PreTrainedConfig) -> set[int | None]:
     """The sliding windows that the layers of a backbone have; None for layers that read everything."""
     window = getattr(config, "sliding_window", None)
@@ -271,9 +286,18 @@ def _missing_for_flash(name: str, config: PreTrainedConfig, dtype: torch.dtype) 
     if head_dim > 256:
         return f"its heads have at most 256 dimensions, these have {head_dim}"
     if name == "flash_attention":
-        return None if importlib.util.find_spec("flash_attn") else "it needs the package flash-attn"
+        return _error_of_flash_import()
     if importlib.util.find_spec("torch.nn.attention.varlen") is None:
         return f"it needs torch >= 2.10, this is {torch.__version__}"
     if getattr(config, "attn_logit_softcapping", None) is not None:
         return "it has no soft-capping"
+    return None
+
+
+def _error_of_flash_import() -> str | None:
+    """Whether flash-attn is installed does not tell whether it was built for this torch; importing it does."""
+    try:
+        import flash_attn  # noqa: F401
+    except (ImportError, OSError) as error:
+        return f'it needs the package flash-attn ({error}): pip install "wsdm-arena[flash-attn]"'
     return None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, linear
 from torch.nn.utils import skip_init
 
 from wsdm_arena.config import HeadConfig
@@ -65,7 +65,7 @@ class Head(nn.Module):
             Logits, ``(S, num_classes)``, float32.
         """
         if self.dense is None:
-            return self.output(hidden).float()
+            return self._logits(hidden)
         if self.training and self.dropout_widths:
             first, second = self._checked(keep_masks, hidden.shape[0])
             scale = 1 / (1 - self.config.dropout)
@@ -73,7 +73,12 @@ class Head(nn.Module):
             hidden = hidden * (second * scale).to(hidden.dtype)
         else:
             hidden = self.dense(hidden)
-        return self.output(gelu(hidden)).float()
+        return self._logits(gelu(hidden))
+
+    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The output layer in float32: rounded to bfloat16, close logits would tie."""
+        bias = None if self.output.bias is None else self.output.bias.float()
+        return linear(hidden.float(), self.output.weight.float(), bias)
 
     def _checked(self, keep_masks: Sequence[torch.Tensor] | None, num_segments: int) -> Sequence[torch.Tensor]:
         expected = [(num_segments, width) for width in self.dropout_widths]

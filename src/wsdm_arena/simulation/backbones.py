@@ -36,7 +36,7 @@ from wsdm_arena.training.launch import describe_run, launch_training
 
 logger = logging.getLogger(__name__)
 
-BACKBONES = Path(__file__).parent / "backbones"
+BACKBONES = Path(__file__).parent / "tiny_backbones"
 """Where the committed backbones lie, one directory a family."""
 
 SEED = 1

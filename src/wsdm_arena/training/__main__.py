@@ -45,10 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Bring one run directory to its end."""
     parser = argparse.ArgumentParser(prog="python -m wsdm_arena.training", description=__doc__)
     parser.add_argument("run_dir", help="directory with the run's run.json")
+    run = RunDirectory(parser.parse_args(arguments).run_dir)
     try:
-        bring_to_end(RunDirectory(parser.parse_args(arguments).run_dir))
+        bring_to_end(run)
     except USER_ERRORS as error:
         logger.error("%s", error)
+        return 1
+    except Exception:  # the other ranks wait for this one, so it must end at once, not unwind
+        logger.exception("the training of %s broke off", run.path)
         return 1
     return 0
 

@@ -26,7 +26,7 @@ MAX_UNSHARDED_GRADIENT_BYTES = 1 << 30
 reduced after each micro-step, because they would not fit beside the weights."""
 MAX_SINGLE_PIECE_BYTES = 64 << 20
 """Up to this size a judge is gathered and reduced as a whole: there is nothing to gain from overlapping layers."""
-DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 class DeviceError(RuntimeError):
@@ -79,17 +79,24 @@ class DistributedContext:
 
     @contextmanager
     def process_group(self) -> Iterator[DeviceMesh]:
-        """Join the other processes; a lone process gets a group of one, so that there is one way to train."""
+        """Join the other processes; a lone process gets a group of one, because the mesh of ranks needs one.
+
+        After an error NCCL's group is left to the end of the process: while other ranks are inside a collective, leaving
+        in order would wait for them, at worst for :data:`COLLECTIVE_TIMEOUT`.
+        """
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         meeting: dict[str, Any] = {"device_id": self.device} if self.backend == "nccl" else {}
         if self.world_size == 1 and "MASTER_ADDR" not in os.environ:
             meeting |= {"store": dist.HashStore(), "rank": 0, "world_size": 1}
         dist.init_process_group(self.backend, timeout=COLLECTIVE_TIMEOUT, **meeting)
+        is_done = False
         try:
             yield init_device_mesh(self.device.type, (self.world_size,))
+            is_done = True
         finally:
-            dist.destroy_process_group()
+            if is_done or self.backend != "nccl":
+                dist.destroy_process_group()
 
     def barrier(self) -> None:
         """Wait until every process is here."""

@@ -15,7 +15,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "kahan_comp")
 
 
 class ShardedOptimizer:
-    """Updates parameters that FSDP2 has sharded.
+    """Updates parameters that FSDP2 may have sharded.
 
     AdamW works on each element alone, so it is given the plain local shards: the same result, without the cost of
     dispatching on distributed tensors (which on tiny models is a fifth of an update). StableAdamW needs the mean over a
@@ -49,14 +49,16 @@ class ShardedOptimizer:
     def gradient_square_sum(self) -> float:
         """Sum of squares of this rank's part of the gradient."""
         gradients = [_local(parameter.grad) for parameter in self._sharded.values() if parameter.grad is not None]
-        squares = [gradient.float().square().sum() for gradient in gradients]
-        return float(torch.stack(squares).sum()) if squares else 0.0
+        # Accumulates in float32 without a float32 copy of the gradient, which for embeddings would be gigabytes.
+        norms = [torch.linalg.vector_norm(gradient, dtype=torch.float32) for gradient in gradients]
+        return float(torch.stack(norms).double().square().sum()) if norms else 0.0
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Moments and Kahan compensations as tensors that share memory with the optimizer's own.
 
         Returns:
-            Distributed tensors under ``<moment>.<parameter>``; what is copied into them is copied into the optimizer.
+            Under ``<moment>.<parameter>``, distributed where the parameter is; what is copied into them is copied into
+            the optimizer.
         """
         if not self._optimizer.state:
             self._materialize()
@@ -66,7 +68,7 @@ class ShardedOptimizer:
             state = self._optimizer.state.get(updated, {})
             for moment in _MOMENTS:
                 tensor = state.get(moment)
-                if tensor is not None and tensor.shape == updated.shape:  # the Triton kernels also have scratch tensors
+                if tensor is not None:
                     tensors[f"{moment}.{name}"] = _like_parameter(tensor, parameter)
         return tensors
 
@@ -80,7 +82,11 @@ class ShardedOptimizer:
         return nn.Parameter(_local(parameter.detach())) if self._is_local else parameter
 
     def _build(self) -> torch.optim.Optimizer:
-        """Matrices decay; norms and biases, which have one dimension, do not."""
+        """Matrices decay; vectors, such as norms and biases, do not.
+
+        Optimi's plain loop does the work. Left to itself, StableAdamW starts Triton kernels wherever Triton is installed,
+        for tensors on a CPU and for distributed ones, too.
+        """
         # An empty shard has nothing to update, and a GPU kernel cannot be started for nothing.
         updated = [parameter for parameter in self._updated.values() if parameter.numel()]
         matrices = [parameter for parameter in updated if parameter.ndim >= 2]
@@ -96,6 +102,8 @@ class ShardedOptimizer:
             eps=self._config.epsilon,
             weight_decay=self._config.weight_decay,
             kahan_sum=self._config.kahan_summation,
+            foreach=False,
+            triton=False,
         )
 
     def _materialize(self) -> None:

@@ -7,6 +7,7 @@
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 import socket
@@ -20,6 +21,8 @@ import pandas as pd
 from pydantic import ValidationError
 
 from wsdm_arena.config import RunConfig
+
+logger = logging.getLogger(__name__)
 
 _WRITTEN = (
     "model",
@@ -77,6 +80,8 @@ class RunDirectory:
     @contextmanager
     def lock(self, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
         """Keep other trainings out of this directory; the kernel lets go when the process ends, however it ends.
+
+        Where the file system knows no locks, a warning is logged and nobody is kept out.
 
         Raises:
             RunError: Another process has held the lock for ``wait_s`` seconds.
@@ -159,6 +164,8 @@ def _try_lock(file: TextIO) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:  # some network file systems know no locks: ENOSYS, ENOLCK
+        logger.warning("%s cannot be locked (%s); see to it that no second training uses its directory", file.name, error)
     return True
 
 

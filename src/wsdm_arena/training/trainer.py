@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss has become infinite or not a number."""
+    """The loss or the gradient has become infinite or not a number."""
 
 
 @dataclass
@@ -129,9 +129,8 @@ class Trainer:
             for plan in self.planner:
                 learning_rate = self._learning_rate(plan.update)
                 self.accumulate_gradients(plan)
-                square_sum = self._optimizer.gradient_square_sum() if self._is_logged(plan.update) else None
+                is_save_due, details = self._check_and_log(plan, learning_rate)
                 self._optimizer.step(learning_rate)
-                is_save_due, details = self._log(plan, learning_rate, square_sum)
                 self.on_update(plan.update + 1, num_updates)
                 if is_save_due and plan.update + 1 < num_updates:
                     self.save(plan.update + 1)
@@ -226,22 +225,44 @@ class Trainer:
     def _is_logged(self, update: int) -> bool:
         return (update + 1) % self._training.log_every_updates == 0 or update + 1 == len(self.planner)
 
-    def _log(self, plan: UpdatePlan, learning_rate: float, square_sum: float | None) -> tuple[bool, dict[str, str]]:
-        """Add up the ranks' losses, write a line, and agree on whether the state is to be saved now."""
+    def _is_due_by_count(self, update: int) -> bool:
         every_updates = self._training.checkpoint.every_updates
-        is_due = every_updates is not None and (plan.update + 1) % every_updates == 0
-        if square_sum is None:
-            return is_due, {}
+        return every_updates is not None and (update + 1) % every_updates == 0
+
+    def _check_and_log(self, plan: UpdatePlan, learning_rate: float) -> tuple[bool, dict[str, str]]:
+        """Before an update, agree on whether its state is to be saved; a state that is saved has been checked.
+
+        Returns:
+            Whether to save, and what to show.
+
+        Raises:
+            TrainingDivergedError: The loss or the gradient is not finite; weights and saved states are as they were.
+        """
+        is_due, is_logged = self._is_due_by_count(plan.update), self._is_logged(plan.update)
+        if not is_due and not is_logged:
+            return False, {}
         window = self._window
         late = float(self._context.is_main and self._is_time_to_save())
         judge_loss, language_loss, square_sum, late = self._context.sum_over_ranks(
-            [window.judge_loss.item(), window.language_loss.item(), square_sum, late]
+            [window.judge_loss.item(), window.language_loss.item(), self._optimizer.gradient_square_sum(), late]
         )
-        if not math.isfinite(judge_loss + language_loss):
-            raise TrainingDivergedError(
-                f"{self._name}: the loss of update {plan.update + 1} is not a finite number; "
-                "lower training.optimizer.peak_learning_rate"
-            )
+        self._require_finite(plan, judge_loss + language_loss, square_sum)
+        details = self._log(plan, learning_rate, judge_loss, language_loss, square_sum) if is_logged else {}
+        return is_due or late > 0, details
+
+    def _require_finite(self, plan: UpdatePlan, loss: float, square_sum: float) -> None:
+        for name, value in (("loss", loss), ("gradient", square_sum)):
+            if not math.isfinite(value):
+                raise TrainingDivergedError(
+                    f"{self._name}: the {name} of update {plan.update + 1} is not a finite number; "
+                    "lower training.optimizer.peak_learning_rate"
+                )
+
+    def _log(
+        self, plan: UpdatePlan, learning_rate: float, judge_loss: float, language_loss: float, square_sum: float
+    ) -> dict[str, str]:
+        """Write a line about the updates since the last one; losses and squares are sums over ranks."""
+        window = self._window
         tokens_per_s = window.num_tokens / (time.monotonic() - window.started_s)
         record = {
             "update": plan.update + 1,
@@ -262,7 +283,7 @@ class Trainer:
         if self._context.is_main:
             self._metrics.append(record)
         self._window = self._new_window()
-        return is_due or late > 0, _details(record)
+        return _details(record)
 
     def _is_time_to_save(self) -> bool:
         minutes = self._training.checkpoint.every_minutes
