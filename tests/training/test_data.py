@@ -91,3 +91,33 @@ def test_held_out_rows_need_no_label(tiny_runs: TinyRuns) -> None:
     rows = tiny_runs.rows.copy()
     rows.loc[rows["split"] == "held_out", ["probability_a", "probability_b"]] = np.nan
     assert np.isnan(load(tiny_runs, "unlabelled", rows).held_out.labels).all()
+
+
+def test_a_pair_to_train_on_that_is_held_out_is_named(tiny_runs: TinyRuns) -> None:
+    rows = tiny_runs.rows.copy()
+    held_out = rows.index[rows["split"] == "held_out"][0]
+    rows.loc[held_out, "pair_id"] = rows.loc[7, "pair_id"]
+    with pytest.raises(
+        SelectionError,
+        match=r"selection\.parquet: 1 pair_ids of tables \['battles'\], first \['0{31}7'\], are both .* leave them out",
+    ):
+        load(tiny_runs, "leaked", rows)
+
+
+def test_a_battle_twice_in_a_phase_is_named(tiny_runs: TinyRuns) -> None:
+    rows = tiny_runs.rows.copy()
+    rows.loc[8, "battle_id"] = rows.loc[7, "battle_id"]
+    assert rows.loc[8, "phase"] == rows.loc[7, "phase"] == 0
+    with pytest.raises(
+        SelectionError,
+        match=r"1 battle_ids of tables \['battles'\], first \['0{31}7'\], stand more than once in phase 0; keep",
+    ):
+        load(tiny_runs, "repeated", rows)
+
+
+def test_a_battle_may_stand_in_several_phases_and_a_pair_have_several_votes(tiny_runs: TinyRuns) -> None:
+    rows = tiny_runs.rows.copy()
+    rows.loc[45, ["pair_id", "battle_id"]] = rows.loc[7, ["pair_id", "battle_id"]]
+    rows.loc[46, "pair_id"] = rows.loc[47, "pair_id"]
+    assert rows.loc[45, "phase"] == 1
+    assert [len(phase) for phase in load(tiny_runs, "phases and votes", rows).phases] == [40, 28]

@@ -81,7 +81,8 @@ def load_run_data(config: RunConfig) -> RunData:
     """Open the token tables and join the selection to them.
 
     Raises:
-        SelectionError: Columns, splits, labels or tokens are missing; names the file and the rows.
+        SelectionError: Columns, splits, labels or tokens are missing, a pair to train on is held out, too, or a battle
+            is in a phase twice; names the file and the rows.
     """
     stores = {table.table: TokenStore.open(table.path) for table in config.tokens}
     origins = {(store.template.hash, str(store.manifest["tokenizer_hash"])) for store in stores.values()}
@@ -108,14 +109,37 @@ def _read_selection(path: Path, num_classes: int) -> pd.DataFrame:
     if not path.is_file():
         raise SelectionError(f"{path}: there is no such file; run the node that selects the training rows")
     selection = pd.read_parquet(path)
-    required = ["table", "pair_id", "split", "phase", *LABEL_COLUMNS[:num_classes]]
+    required = ["table", "pair_id", "battle_id", "split", "phase", *LABEL_COLUMNS[:num_classes]]
     missing = [column for column in required if column not in selection.columns]
     if missing:
         raise SelectionError(f"{path}: columns {missing} are missing; there are {list(selection.columns)}")
     unknown = sorted(set(selection["split"]) - {"train", "held_out"})
     if unknown:
         raise SelectionError(f"{path}: split must be 'train' or 'held_out', found {unknown}")
+    _require_separate_splits(selection, path)
     return selection.reset_index(drop=True)
+
+
+def _require_separate_splits(selection: pd.DataFrame, path: Path) -> None:
+    is_train = selection["split"] == "train"
+    train, held_out = selection[is_train], selection[~is_train]
+    leaked = train[train["pair_id"].isin(held_out["pair_id"])]
+    if len(leaked):
+        raise SelectionError(
+            f"{path}: {_name_rows(leaked, 'pair_id')} are both to train on and held out, which would flatter "
+            "the scores; leave them out of one split"
+        )
+    repeated = train[train.duplicated(["phase", "battle_id"])]
+    if len(repeated):
+        raise SelectionError(
+            f"{path}: {_name_rows(repeated, 'battle_id')} stand more than once in phase {repeated['phase'].iloc[0]}; "
+            "keep one row a battle, and set training.epochs to read battles several times"
+        )
+
+
+def _name_rows(rows: pd.DataFrame, key: str) -> str:
+    unique = rows.drop_duplicates(key)
+    return f"{len(unique)} {key}s of tables {sorted(set(unique['table']))}, first {unique[key].head(5).tolist()},"
 
 
 def _join(rows: pd.DataFrame, stores: dict[str, TokenStore], config: RunConfig) -> LabelledBattles:
