@@ -1,5 +1,7 @@
 import importlib.util
+import sys
 from itertools import pairwise
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -18,12 +20,14 @@ CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Pretend a GPU of some capability and some installed packages."""
+    """Pretend a GPU of some capability and some installed packages; flash_attn is imported, the others looked for."""
     find = importlib.util.find_spec
 
     def pretend(capability=(9, 0), packages=("triton", "torch.nn.attention.varlen")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-        optional = ("triton", "torch.nn.attention.varlen", "flash_attn")
+        optional = ("triton", "torch.nn.attention.varlen")
+        flash_attn = ModuleType("flash_attn") if "flash_attn" in packages else None  # None cannot be imported
+        monkeypatch.setitem(sys.modules, "flash_attn", flash_attn)
         monkeypatch.setattr(
             importlib.util,
             "find_spec",
@@ -68,6 +72,18 @@ def test_impossible_requests_name_what_is_missing(machine, make, family, request
     assert "auto" in str(error.value)
 
 
+def test_flash_attn_that_was_built_for_another_torch_is_missing(machine, make, monkeypatch, tmp_path):
+    machine(packages=("triton",))
+    (tmp_path / "flash_attn.py").write_text("raise ImportError('undefined symbol: _ZN3c10')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "flash_attn")
+    assert choose(make.config("llama")) == "flex"
+    with pytest.raises(
+        UnsupportedJudgeError, match=r'undefined symbol: _ZN3c10\): pip install "wsdm-arena\[flash-attn\]"'
+    ):
+        choose(make.config("llama"), "flash_attention")
+
+
 def test_old_gpus_and_wide_heads_are_named(machine, make):
     machine(capability=(7, 5))
     with pytest.raises(UnsupportedJudgeError, match=r"compute capability 8.0, this device has 7.5"):
@@ -100,6 +116,11 @@ def varlen_by_the_manual(query, key, value, cu_q, cu_k, max_q, max_k, *, scale, 
     return attend_as_documented(query, key, value, cu_q, max_q, scale, window_size[0])
 
 
+def varlen_of_torch_2_11(query, key, value, cu_q, cu_k, max_q, max_k, *, scale, window_size):
+    assert key.shape == value.shape == query.shape
+    return attend_as_documented(query, key, value, cu_q, max_q, scale, window_size[0])
+
+
 def flash_by_the_manual(query, key, value, cu_q, cu_k, max_q, max_k, *, softmax_scale, causal, window_size, softcap):
     assert torch.equal(cu_q, cu_k)
     assert (max_q, causal, window_size[1]) == (max_k, True, 0)
@@ -114,6 +135,17 @@ def test_gpu_kernels_get_layout_window_and_scale_as_their_manuals_say(family, ke
     monkeypatch.setattr(attention_module, "_varlen_function", lambda: varlen_by_the_manual)
     monkeypatch.setattr(attention_module, "_flash_function", lambda: flash_by_the_manual)
     monkeypatch.setattr(judge_module, "choose_attention", lambda *_: kernel)
+    judge._kernels.clear()
+    torch.testing.assert_close(judge.hidden_states(batch), expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("family", ["gemma3", "llama", "qwen2"])
+def test_varlen_attention_without_grouped_heads_gets_them_repeated(family, make, batch, monkeypatch):
+    judge = make.judge(family)
+    assert judge.config.num_key_value_heads < judge.config.num_attention_heads
+    expected = judge.hidden_states(batch)
+    monkeypatch.setattr(attention_module, "_varlen_function", lambda: varlen_of_torch_2_11)
+    monkeypatch.setattr(judge_module, "choose_attention", lambda *_: "varlen")
     judge._kernels.clear()
     torch.testing.assert_close(judge.hidden_states(batch), expected, rtol=0, atol=2e-5)
 

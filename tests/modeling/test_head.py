@@ -40,6 +40,13 @@ def test_logits_are_float32_in_a_bfloat16_judge():
     assert head(torch.randn(3, 8, dtype=torch.bfloat16)).dtype == torch.float32
 
 
+@pytest.mark.parametrize("kind", ["mlp", "linear"])
+def test_logits_of_a_bfloat16_judge_are_not_rounded_to_bfloat16(kind):
+    head = Head(HeadConfig(kind=kind), 64, 2, seed=0).to(torch.bfloat16).eval()
+    logits = head(torch.randn(50, 64, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16))
+    assert (logits != logits.to(torch.bfloat16)).float().mean() > 0.9
+
+
 def test_masks_of_other_shapes_are_refused():
     head = Head(HeadConfig(), 8, 2, seed=0).train()
     with pytest.raises(ValueError, match=r"needs dropout masks of shapes \[\(3, 8\), \(3, 4\)\]"):

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -6,6 +8,7 @@ import pytest
 
 from tests.training.tiny_runs import TinyRuns, finish
 from wsdm_arena.config import RunConfig
+from wsdm_arena.training import __main__
 from wsdm_arena.training.__main__ import main
 from wsdm_arena.training.run import JsonLines, RunDirectory, RunError
 
@@ -86,3 +89,30 @@ def test_a_second_training_of_a_run_directory_waits_then_is_refused_by_name(tmp_
         pass
     with RunDirectory(tmp_path).lock(wait_s=0):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_is_warned_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with RunDirectory(tmp_path).lock(wait_s=0):
+        assert (tmp_path / ".lock").read_text().startswith(str(os.getpid()))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"{tmp_path}/.lock cannot be locked" in caplog.text
+
+
+def test_an_unexpected_error_is_logged_whole_and_ends_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_off(run: RunDirectory) -> None:
+        raise ZeroDivisionError("unforeseen")
+
+    monkeypatch.setattr(__main__, "bring_to_end", break_off)
+    assert main([str(tmp_path)]) == 1
+    assert f"the training of {tmp_path} broke off" in caplog.text
+    assert "Traceback" in caplog.text
+    assert "ZeroDivisionError: unforeseen" in caplog.text

@@ -165,7 +165,9 @@ def _try_lock(file: TextIO) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:  # some network file systems know no locks: ENOSYS, ENOLCK
-        logger.warning("%s cannot be locked (%s); see to it that no second training uses its directory", file.name, error)
+        logger.warning(
+            "%s cannot be locked (%s); see to it that no second training uses its directory", file.name, error
+        )
     return True
 
 
