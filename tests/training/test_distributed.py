@@ -1,6 +1,10 @@
+from contextlib import suppress
+
 import pytest
 import torch
+import torch.distributed as dist
 
+from wsdm_arena.training import distributed
 from wsdm_arena.training.distributed import DeviceError, DistributedContext
 
 
@@ -35,3 +39,21 @@ def test_a_lone_process_needs_no_collective() -> None:
     assert context.gather("x") == ["x"]
     assert context.broadcast("x") == "x"
     context.barrier()
+
+
+@pytest.mark.parametrize(("backend", "num_left_after_an_error"), [("nccl", 0), ("gloo", 1)])
+def test_nccls_group_is_left_in_order_only_after_success(
+    monkeypatch: pytest.MonkeyPatch, backend: str, num_left_after_an_error: int
+) -> None:
+    """Peers may be inside a collective when one rank fails, and leaving would wait for them."""
+    left = []
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: left.append(1))
+    monkeypatch.setattr(distributed, "init_device_mesh", lambda *_: None)
+    context = DistributedContext(rank=0, local_rank=0, world_size=2, device=torch.device("cpu"), backend=backend)
+    with suppress(ZeroDivisionError), context.process_group():
+        raise ZeroDivisionError
+    assert len(left) == num_left_after_an_error
+    with context.process_group():
+        pass
+    assert len(left) == num_left_after_an_error + 1

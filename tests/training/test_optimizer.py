@@ -1,3 +1,6 @@
+import sys
+
+import pytest
 import torch
 from torch import nn
 
@@ -63,7 +66,27 @@ def test_square_sum_of_the_gradient() -> None:
     optimizer = ShardedOptimizer(tensors, OptimizerConfig(), world_size=1)
     for tensor in tensors.values():
         tensor.grad = torch.full_like(tensor, 2.0)
-    assert optimizer.gradient_square_sum() == 4.0 * (24 + 4 + 6)
+    assert optimizer.gradient_square_sum() == pytest.approx(4.0 * (24 + 4 + 6), rel=1e-6)
+
+
+def test_square_sum_of_a_bfloat16_gradient_is_not_rounded_to_bfloat16() -> None:
+    tensor = nn.Parameter(torch.ones(1000, dtype=torch.bfloat16))
+    optimizer = ShardedOptimizer({"weight": tensor}, OptimizerConfig(), world_size=1)
+    tensor.grad = torch.ones_like(tensor)
+    assert optimizer.gradient_square_sum() == pytest.approx(1000.0, rel=1e-6)  # a bfloat16 norm would give 992 or 1024
+
+
+@pytest.mark.parametrize("name", ["adamw", "stable_adamw"])
+def test_installed_triton_is_left_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Before it looks at any parameter, optimi's StableAdamW would choose Triton, which cannot read a CPU's memory."""
+    for module in ("utils", "optimizer", "adam", "stableadamw"):
+        monkeypatch.setattr(sys.modules[f"optimi.{module}"], "HAS_TRITON", True)
+    tensors = parameters()
+    before = {key: tensor.detach().clone() for key, tensor in tensors.items()}
+    optimizer = ShardedOptimizer(tensors, OptimizerConfig(name=name), world_size=1)
+    set_gradients(tensors, 0)
+    optimizer.step(1e-2)
+    assert all(not torch.equal(tensor, before[key]) for key, tensor in tensors.items())
 
 
 def test_state_copied_to_another_optimizer_continues_bit_identically() -> None:

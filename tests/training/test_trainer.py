@@ -73,15 +73,24 @@ def test_the_gradient_is_that_of_the_mean_over_the_global_batch(
     assert relative_difference(ours, {name: tensor.grad for name, tensor in judge.named_parameters()}) < 1e-5
 
 
-def test_activation_checkpointing_changes_nothing(tiny_runs: TinyRuns) -> None:
-    for judge in ("llama", "gemma"):
-        found = []
-        for checkpointing in (False, True):
-            training = {"activation_checkpointing": checkpointing}
-            run = tiny_runs.make(f"recompute{judge}{checkpointing}", judge=judge, training=training)
-            with open_trainer(run) as trainer:
-                found.append(gradients(trainer, next(iter(trainer.planner))))
-        assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+@pytest.mark.parametrize("judge", ["llama", "gemma"])
+def test_activation_checkpointing_reads_every_layer_twice_and_changes_nothing(tiny_runs: TinyRuns, judge: str) -> None:
+    found, num_forwards = [], {False: 0, True: 0}
+    for checkpointing in (False, True):
+        training = {"activation_checkpointing": checkpointing, "max_tokens_per_micro_batch": 10_000}
+        run = tiny_runs.make(f"recompute{judge}{checkpointing}", judge=judge, training=training)
+
+        def count(*_: object, checkpointing: bool = checkpointing) -> None:
+            num_forwards[checkpointing] += 1
+
+        with open_trainer(run) as trainer:
+            for layer in trainer.judge.decoder_layers:
+                layer.self_attn.register_forward_hook(count)
+            plan = next(iter(trainer.planner))
+            assert len(plan.micro_steps) == 1
+            found.append(gradients(trainer, plan))
+    assert num_forwards == {False: 2, True: 2 * 2}  # there are two layers
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
 def test_the_loss_falls_and_every_parameter_moves(tiny_runs: TinyRuns) -> None:
@@ -116,9 +125,9 @@ def test_metrics_say_where_the_run_is(tiny_runs: TinyRuns) -> None:
 
 def test_a_complete_run_is_left_alone(tiny_runs: TinyRuns) -> None:
     run = finish(tiny_runs.make("again"))
-    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
     finish(run)
-    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"} == before
 
 
 def test_evaluations_change_neither_the_training_nor_its_mode(tiny_runs: TinyRuns) -> None:
@@ -178,6 +187,33 @@ def test_a_loss_that_is_not_finite_ends_the_run(tiny_runs: TinyRuns) -> None:
     run = tiny_runs.make("diverges", training={"optimizer": {"peak_learning_rate": 1e30}})
     with pytest.raises(TrainingDivergedError, match=r"teacher\.llama: the loss of update \d is not a finite number"):
         finish(run)
+
+
+def test_a_gradient_that_is_not_finite_leaves_weights_and_the_last_good_state(tiny_runs: TinyRuns) -> None:
+    """Nothing is logged before the end, but the fourth update is due to be saved."""
+    training = {"log_every_updates": 100, "checkpoint": {"every_updates": 2}}
+    run = tiny_runs.make("poisoned", training=training)
+    with open_trainer(run) as trainer:
+        accumulate = trainer.accumulate_gradients
+        before: dict[str, torch.Tensor] = {}
+
+        def poison(plan: UpdatePlan) -> None:
+            accumulate(plan)
+            if plan.update == 3:
+                next(trainer.judge.parameters()).grad[0, 0] = float("inf")
+                before.update({name: tensor.clone() for name, tensor in trainer.judge.state_dict().items()})
+
+        trainer.accumulate_gradients = poison
+        with pytest.raises(
+            TrainingDivergedError, match=r"teacher\.llama: the gradient of update 4 is not a finite number"
+        ):
+            trainer.fit()
+        after = trainer.judge.state_dict()
+    assert before
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert [path.name for path in (run / "state").iterdir()] == ["update-000002"]
+    finish(run)
+    assert [record["update"] for record in metrics(run)] == [9]
 
 
 def test_a_run_continues_an_earlier_judge_with_its_head(tiny_runs: TinyRuns) -> None:

@@ -81,8 +81,8 @@ class DistributedContext:
     def process_group(self) -> Iterator[DeviceMesh]:
         """Join the other processes; a lone process gets a group of one, because the mesh of ranks needs one.
 
-        After an error NCCL's group is left to the end of the process: while other ranks are inside a collective, leaving
-        in order would wait for them, at worst for :data:`COLLECTIVE_TIMEOUT`.
+        After an error NCCL's group is left to the end of the process: while other ranks are inside a collective,
+        leaving in order would wait for them, at worst for :data:`COLLECTIVE_TIMEOUT`.
         """
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)

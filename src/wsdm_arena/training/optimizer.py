@@ -84,8 +84,8 @@ class ShardedOptimizer:
     def _build(self) -> torch.optim.Optimizer:
         """Matrices decay; vectors, such as norms and biases, do not.
 
-        Optimi's plain loop does the work. Left to itself, StableAdamW starts Triton kernels wherever Triton is installed,
-        for tensors on a CPU and for distributed ones, too.
+        Optimi's plain loop does the work. Left to itself, StableAdamW starts Triton kernels wherever Triton is
+        installed, for tensors on a CPU and for distributed ones, too.
         """
         # An empty shard has nothing to update, and a GPU kernel cannot be started for nothing.
         updated = [parameter for parameter in self._updated.values() if parameter.numel()]
