@@ -9,7 +9,7 @@ from rich.table import Table
 from wsdm_arena.scoring.scoreboard import BASELINE_STAGE, SOUND, ScoreboardRow, slice_of
 
 
-def render_scoreboard(rows: Sequence[ScoreboardRow], *, width: int = 120) -> str:
+def render_scoreboard(rows: Sequence[ScoreboardRow], *, width: int = 132) -> str:
     """Draw the scoreboard for people: whole datasets in full, their slices as accuracies side by side.
 
     Args:

@@ -113,7 +113,7 @@ def evaluate_judge(
         stage=f"{judge.stage}.start",
         judge=judge.judge,
         fold=fold,
-        dataset="battles_sample",
+        dataset="sample",
         confidence=reporting.confidence,
         provenance=provenance,
     )
