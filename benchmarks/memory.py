@@ -118,15 +118,15 @@ def _read_status(name: str) -> float:
     return int(match[1]) / 1e3
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print the figures of every size."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the figures of every size; 1 if one is above the limit."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--limit-mb", type=float, default=300)
     parser.add_argument("--child", nargs=3, type=Path, metavar=("TABLE", "TOKENIZER", "ROOT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.child:
         print(json.dumps(measure(*arguments.child)))
-        return
+        return 0
     from tokenizing import SHARED_DATA, import_tiny_tokenizers, read_battles
 
     environment = os.environ | {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
@@ -141,10 +141,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             command = [sys.executable, __file__, "--child", table, tokenizer, Path(scratch) / "stores"]
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
             figures = json.loads(done.stdout.splitlines()[-1])
-            results.append({"rows": num_rows, "characters_per_row": num_characters / num_rows, **figures})
+            cut = {"texts_cut_to_characters": max_characters}  # null: whole
+            results.append({"rows": num_rows, **cut, "characters_per_row": num_characters / num_rows, **figures})
     peaks = [result["tokenizing_and_planning_mb"] for result in results]
-    print(json.dumps({"benchmark": "memory", "results": results, "ok": max(peaks) <= arguments.limit_mb}))
+    passed = max(peaks) <= arguments.limit_mb
+    print(json.dumps({"benchmark": "memory", "limit_mb": arguments.limit_mb, "results": results, "passed": passed}))
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -16,6 +16,7 @@ thread. Prints one JSON object last.
 import argparse
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -186,8 +187,8 @@ def compare(config: PreTrainedConfig, implementation: str, work: Work, repetitio
     }
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the benchmark."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark; 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--battles", type=int, default=80)
     parser.add_argument("--repetitions", type=int, default=3)
@@ -204,7 +205,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         result["segments_over"][rival] >= target for result in results.values() for rival, target in TARGETS.items()
     )
     print(json.dumps({"benchmark": "packing", **results, "targets": TARGETS, "passed": passed}))
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

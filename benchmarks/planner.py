@@ -9,6 +9,7 @@ battles (160 sequences) a global batch. Prints one JSON object last.
 import argparse
 import json
 import math
+import sys
 import time
 from collections.abc import Sequence
 
@@ -57,8 +58,8 @@ def measure(world_size: int, lengths: np.ndarray) -> dict[str, float]:
     }
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the benchmark."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark; 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sequences", type=int, default=1_000_000)
     arguments = parser.parse_args(argv)
@@ -71,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         and all(result["seconds_per_million_sequences"] <= 5 for result in results.values())
     )
     print(json.dumps({"benchmark": "planner", "sequences": arguments.sequences, **results, "passed": passed}))
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
