@@ -16,9 +16,12 @@ from tests.training.tiny_runs import TinyRuns, command, environment, launch, met
 
 TRAINING = {
     "epochs": 6,  # 54 updates
-    "optimizer": {"name": "stable_adamw"},
     "checkpoint": {"every_updates": 2},
     "evaluation": {"every_updates": 20, "battles_at_start": 4},
+}
+OPTIMIZERS = {  # by number of processes
+    1: {"optimizer": {"name": "stable_adamw"}},
+    2: {"optimizer": {"name": "adamw", "kahan_summation": True}, "dtype": "bfloat16"},
 }
 KILLS = {  # at which of the run's stages all processes are killed; "update" stands for a random one of them
     1: ("write", "update", "update", "write", "scoring"),
@@ -30,8 +33,9 @@ TIMEOUT_S = 120
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_run_killed_five_times_ends_bit_identically(tiny_runs: TinyRuns, processes: int) -> None:
-    straight = tiny_runs.make(f"straight{processes}", training=TRAINING)
-    killed = tiny_runs.make(f"killed{processes}", training=TRAINING)
+    training = TRAINING | OPTIMIZERS[processes]
+    straight = tiny_runs.make(f"straight{processes}", training=training)
+    killed = tiny_runs.make(f"killed{processes}", training=training)
     assert launch(straight, processes).returncode == 0
     draw = np.random.default_rng(processes)
     seen = [kill_once(killed, processes, moment(killed, kind, draw), draw) for kind in KILLS[processes]]
