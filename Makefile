@@ -2,7 +2,7 @@
 # Shell, not Python, lines: keep them short. `make` alone lists the commands.
 
 BIN := .venv/bin
-DATA_ROOT := data/own
+DATA_ROOT := $(if $(BATTLES),data/own)
 ENV := # a variable of this name means something else to sh, so only the command line sets it
 BATTLES :=
 
@@ -15,6 +15,7 @@ export KEDRO_DISABLE_TELEMETRY := 1
 empty :=
 space := $(empty) $(empty)
 joined = $(subst $(space),;,$(strip $(1)))
+in_root = $(if $(DATA_ROOT),$(space)--params data_root=$(DATA_ROOT))
 in_env = $(if $(ENV),$(space)--env $(ENV))
 
 .DEFAULT_GOAL := help
@@ -24,8 +25,8 @@ help: ## This list
 	@echo "make <command>"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Variables, such as make run BATTLES=\"one.parquet two.csv\":"
-	@echo "  BATTLES      your own battles for run: files, folders or patterns"
-	@echo "  DATA_ROOT    where run keeps what it makes of them (default: data/own)"
+	@echo "  BATTLES      your own battles for run: files, folders or patterns; no spaces in a name"
+	@echo "  DATA_ROOT    where run keeps what it makes (default: data/own with BATTLES, else data/sample)"
 	@echo "  ENV          Kedro environment of run and viz (default: sample)"
 	@echo "  TORCH_INDEX_URL, PYTHON   where torch comes from, and the Python to make .venv with"
 
@@ -35,11 +36,11 @@ setup: ## Make or refresh .venv; says first what it will download
 run: setup ## Simulate an arena, train judges on it, print the scoreboard; or do so with your BATTLES
 ifeq ($(strip $(BATTLES)),)
 ifeq ($(filter-out sample,$(ENV)),)
-	$(BIN)/kedro run --pipelines simulated_arena$(in_env)
+	$(BIN)/kedro run --pipelines simulated_arena$(in_env)$(in_root)
 endif
-	$(BIN)/kedro run$(in_env)
+	$(BIN)/kedro run$(in_env)$(in_root)
 else
-	$(BIN)/kedro run$(in_env) --params "data_root=$(DATA_ROOT),raw.train=$(call joined,$(BATTLES))"
+	exec $(BIN)/kedro run$(in_env) --params "data_root=$(DATA_ROOT),raw.train=$(call joined,$(BATTLES))"
 endif
 
 test: setup check ## All checks and all tests that need no GPU

@@ -325,3 +325,22 @@ def test_relative_backbones_start_from_the_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     resolved = load("sample")["parameters"]["resolved"]["teacher"]["llama"]
     assert Path(resolved["backbone"]) == PROJECT / "src/wsdm_arena/simulation/tiny_backbones/llama"
+
+
+@pytest.mark.parametrize(
+    "runtime_params",
+    [
+        {"seed": -1},
+        {"simulation": {"seed": -1}},
+        {"preferences": {"fold_seed": -1}},
+        {"training": {"optimizer": {"peak_learning_rate": float("inf")}}},
+    ],
+)
+def test_numbers_that_no_generator_or_optimizer_takes_are_refused(conf, runtime_params):
+    with pytest.raises(ConfigurationError, match=r"seed|peak_learning_rate"):
+        load("sample", conf, **runtime_params)["parameters"]
+
+
+def test_an_environment_that_does_not_exist_is_named_with_those_that_do(conf):
+    with pytest.raises(ConfigurationError, match=r"no environment 'a200'.*a100"):
+        load("a200", conf)

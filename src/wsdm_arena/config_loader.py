@@ -63,6 +63,10 @@ class LocalLastConfigLoader(OmegaConfigLoader):
         return self.env or self.default_run_env
 
     def _with_local(self, key: str) -> dict[str, Any]:
+        for env in {self.base_env, self._env}:
+            if not (Path(self.conf_source) / env).is_dir():
+                known = sorted(path.name for path in Path(self.conf_source).iterdir() if path.is_dir())
+                raise ConfigurationError(f"there is no environment {env!r} in {self.conf_source}; known: {known}")
         try:
             config: dict[str, Any] | None = super().__getitem__(key)
         except MissingConfigException:

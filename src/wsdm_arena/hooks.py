@@ -1,5 +1,6 @@
 """What is checked before any node runs."""
 
+import errno
 import logging
 import os
 import shlex
@@ -24,6 +25,7 @@ from wsdm_arena.prompts.store import TokenStoreError
 from wsdm_arena.prompts.tokenizers import PromptError
 from wsdm_arena.scoring.scoreboard import ScoreboardError
 from wsdm_arena.training.launch import BackboneNotFoundError
+from wsdm_arena.training.run import RunError
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +44,15 @@ USER_ERRORS = (
     ProcessFailed,
     PromptError,
     RawTableError,
+    RunError,
     ScoreboardError,
     TokenStoreError,
 )
 """Their messages name the place and the cure."""
+
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+"""No space, no quota, read-only, no permission: the system's message names the file."""
 
 
 class Preflight:
@@ -86,7 +93,9 @@ def _find_mistake(error: BaseException) -> BaseException | None:
     for link in chain:
         if isinstance(link, USER_ERRORS):
             return link
-    return chain[-1] if isinstance(chain[-1], DatasetError) else None  # a dataset of ours said so itself
+    last = chain[-1]
+    is_disk = isinstance(last, OSError) and last.errno in _DISK_ERRORS
+    return last if is_disk or isinstance(last, DatasetError) else None  # a dataset of ours said so itself
 
 
 def _check_writable(dataset: RawTableDataset) -> None:

@@ -17,9 +17,12 @@ pytestmark = pytest.mark.slow
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A free port below 49152; Kedro-Viz refuses the ones that the system hands out."""
+    for port in range(41_410, 49_000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+    raise AssertionError("no port is free")
 
 
 def fetch(url: str, server: subprocess.Popen, log: Path, seconds: float) -> dict:

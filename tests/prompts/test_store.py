@@ -241,7 +241,7 @@ def test_a_failed_build_leaves_nothing(tmp_path, tokenizer_dir):
 def test_the_progress_bar_counts_pairs(tmp_path, tokenizer_dir, capsys):
     with show_progress("tokens of battles") as progress:
         build(tmp_path, tokenizer_dir, progress=progress)
-    shown = capsys.readouterr().out
+    shown = capsys.readouterr().err
     assert "tokens of battles" in shown
     assert "3/3" in shown
 

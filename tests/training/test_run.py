@@ -116,3 +116,24 @@ def test_an_unexpected_error_is_logged_whole_and_ends_the_process(
     assert f"the training of {tmp_path} broke off" in caplog.text
     assert "Traceback" in caplog.text
     assert "ZeroDivisionError: unforeseen" in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "changed", "foreign", "unreadable"])
+def test_a_finished_run_that_is_damaged_or_foreign_is_refused_by_name(tiny_runs: TinyRuns, damage: str) -> None:
+    run = RunDirectory(finish(tiny_runs.make(f"damaged {damage}")))
+    config = run.read_config()
+    run.verify_complete(config)
+    weights = run.model / "model.safetensors"
+    match damage:
+        case "missing":
+            weights.unlink()
+        case "cut":
+            weights.write_bytes(weights.read_bytes()[:100])
+        case "changed":
+            weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+        case "foreign":
+            config = config.model_copy(update={"fingerprint": "another"})
+        case "unreadable":
+            run.complete.write_text("")
+    with pytest.raises(RunError, match="model.safetensors" if damage in ("missing", "cut", "changed") else "complete"):
+        run.verify_complete(config)

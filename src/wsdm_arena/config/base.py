@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 class StrictConfig(BaseModel):
     """A frozen section of the parameter tree in which an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def deep_merge(*layers: Mapping[str, Any]) -> dict[str, Any]:

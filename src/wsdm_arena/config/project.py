@@ -21,7 +21,7 @@ class PreferencesConfig(StrictConfig):
     """``drop`` leaves ties out, ``half`` labels them 0.5 : 0.5, ``class`` makes them a third class."""
     num_folds: int = Field(default=5, ge=2)
     """Parts that the battles are split into; all battles of a prompt fall into one."""
-    fold_seed: int = 0
+    fold_seed: int = Field(default=0, ge=0, lt=2**32)
     """Of the shuffle that spreads prompts over folds."""
     held_out_fold: int = Field(default=0, ge=0)
     """Counted from 0: never trained on, every judge is scored on it."""
@@ -43,7 +43,7 @@ class PreferencesConfig(StrictConfig):
 class SimulationConfig(StrictConfig):
     """Size and seed of the simulated arena."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Of all draws of the arena: models, prompts, answers, votes."""
     num_battles: int = Field(default=10_000, ge=50)
     """Rows of the training table, ugly ones included."""
@@ -70,7 +70,7 @@ class ReportingConfig(StrictConfig):
 class ProjectConfig(StrictConfig):
     """Every top-level parameter key."""
 
-    seed: int
+    seed: int = Field(ge=0, lt=2**32)
     """Of every draw but those with a seed of their own: order of battles, samples, dropout, fresh heads."""
     simulation: SimulationConfig = SimulationConfig()
     """The simulated arena."""
@@ -93,18 +93,21 @@ class ProjectConfig(StrictConfig):
     reporting: ReportingConfig = ReportingConfig()
     """What the scoreboard shows."""
 
-    @model_validator(mode="after")
-    def _names_are_usable(self) -> "ProjectConfig":
-        for judge in self.judges:
-            if not _JUDGE_NAME.fullmatch(judge):
+    @model_validator(mode="before")
+    @classmethod
+    def _names_are_usable(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        for judge in values.get("judges") or ():
+            if not _JUDGE_NAME.fullmatch(str(judge)):
                 raise ValueError(
                     f"judges.{judge}: a judge's name is a lower-case letter, then lower-case letters, digits and "
                     f"underscores (a dot would separate namespaces), got {judge!r}"
                 )
-        for stage in self.stages:
+        for stage in values.get("stages") or ():
             if stage not in STAGES:
                 raise ValueError(f"stages.{stage}: there is no such stage; known: {list(STAGES)}")
-        return self
+        return values
 
     @model_validator(mode="after")
     def _roster_is_described(self) -> "ProjectConfig":
@@ -176,7 +179,8 @@ def _name_places(error: ValidationError, layers: Mapping[str, Mapping[str, Any]]
     for problem in error.errors():
         location = [str(part) for part in problem["loc"]]
         holders = [place for place, layer in layers.items() if _holds(layer, location)] or ["training"]
-        lines.append(f"{'.'.join([holders[-1], *location])}: {problem['msg']} (got {problem['input']!r})")
+        message = "there is no such key; is it misspelt?" if problem["type"] == "extra_forbidden" else problem["msg"]
+        lines.append(f"{'.'.join([holders[-1], *location])}: {message} (got {problem['input']!r})")
     return "; ".join(lines)
 
 

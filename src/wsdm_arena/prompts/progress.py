@@ -15,7 +15,7 @@ def show_progress(description: str) -> Iterator[Callable[[int, int], None]]:
         What :func:`~wsdm_arena.prompts.store.build_token_store` takes as ``progress``.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(description, total=None)
 
         def update(num_done: int, num_all: int) -> None:

@@ -12,6 +12,7 @@ from wsdm_arena.config import LauncherConfig, ResolvedJudge, RunConfig, TokenTab
 from wsdm_arena.processes.supervisor import run_supervised
 from wsdm_arena.processes.torchrun import torchrun_command, torchrun_environment
 from wsdm_arena.runs.fingerprint import directory_digest, fingerprint, table_digest, training_fingerprint
+from wsdm_arena.training.run import RunDirectory
 
 logger = logging.getLogger(__name__)
 
@@ -126,10 +127,12 @@ def launch_training(run: RunConfig, run_dir: Path, launcher: LauncherConfig) -> 
 
     Raises:
         ProcessFailed: The training ended with an error; carries its last lines.
+        RunError: The directory holds a finished run that is damaged or another one.
     """
     finished = FinishedRun(run_dir)
     name = f"{run.judge.stage}.{run.judge.judge}"
     if finished.complete:
+        RunDirectory(run_dir).verify_complete(run)
         logger.info("%s: nothing to train, run %s is complete", name, run.fingerprint)
         return finished
     run_dir.mkdir(parents=True, exist_ok=True)

@@ -37,6 +37,7 @@ _WRITTEN = (
 LOCK_WAIT_S = 45.0
 """Longer than a killed launcher's workers may live on."""
 LOCK_POLL_S = 0.2
+MAX_VERIFIED_BYTES = 64 << 20
 
 
 class RunError(RuntimeError):
@@ -119,6 +120,31 @@ class RunDirectory:
         require_same_run(json.loads(self.complete.read_text()).get("fingerprint"), config, self.complete)
         shutil.rmtree(self.state, ignore_errors=True)  # the process may have been killed just before it did so
         return True
+
+    def verify_complete(self, config: RunConfig) -> None:
+        """Make sure that a finished run is this one and that what it left is still there as it was written.
+
+        Sizes are compared of every file, hashes of those up to 64 MiB: whole weights are hashed when they are loaded.
+
+        Raises:
+            RunError: Something is missing, damaged or of another run; names the file and the cure.
+        """
+        cure = f"delete {self.path} to train it again"
+        try:
+            content = json.loads(self.complete.read_text())
+            fingerprint, files = content["fingerprint"], content["files"]
+        except (ValueError, KeyError, TypeError):
+            raise RunError(f"{self.complete} is damaged; {cure}") from None
+        require_same_run(fingerprint, config, self.complete)
+        for name, written in files.items():
+            file = self.path / name
+            if not file.is_file():
+                raise RunError(f"{file} is missing from a finished run; {cure}")
+            is_same = file.stat().st_size == written["size"]
+            if is_same and written["size"] <= MAX_VERIFIED_BYTES:
+                is_same = describe_file(file) == written
+            if not is_same:
+                raise RunError(f"{file} is not what the finished run wrote; {cure}")
 
     def write_complete(self, config: RunConfig, metrics: Mapping[str, Any], *, world_size: int) -> None:
         """Declare the run finished: its metrics, and size and SHA-256 of every file it leaves."""
