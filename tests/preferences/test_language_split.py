@@ -1,7 +1,8 @@
 import pandas as pd
 import pytest
 
-from wsdm_arena.preferences.language_split import assign_language_phases
+from wsdm_arena.config import PreferencesConfig
+from wsdm_arena.preferences.language_split import assign_language_phases, split_by_language
 
 
 @pytest.fixture
@@ -36,3 +37,11 @@ def test_language_and_share_are_parameters(battles):
     assert (phases == 0).sum() == 15
     with pytest.raises(ValueError, match="hold_back_every=1"):
         assign_language_phases(battles, hold_back_every=1)
+
+
+def test_the_split_is_a_table_by_battle_with_the_configured_share():
+    battles = pd.DataFrame({"battle_id": [f"{n:02d}" for n in range(12)], "language": ["en"] * 10 + ["de"] * 2})
+    phases = split_by_language(battles, PreferencesConfig(hold_back_every=5)).set_index("battle_id")["phase"]
+    assert [battle for battle, phase in phases.items() if phase == 1] == ["00", "05", "10", "11"]
+    german = split_by_language(battles, PreferencesConfig(first_phase_language="de", hold_back_every=2))
+    assert german.loc[german["phase"] == 0, "battle_id"].tolist() == ["11"]

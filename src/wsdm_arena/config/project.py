@@ -25,6 +25,10 @@ class PreferencesConfig(StrictConfig):
     """Of the shuffle that spreads prompts over folds."""
     held_out_fold: int = Field(default=0, ge=0)
     """Counted from 0: never trained on, every judge is scored on it."""
+    first_phase_language: str = "en"
+    """Code of the language whose battles the final training reads first."""
+    hold_back_every: int = Field(default=10, ge=2)
+    """One in how many of those battles waits for the second phase, with all other languages."""
 
     @property
     def num_classes(self) -> int:

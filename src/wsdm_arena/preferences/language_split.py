@@ -3,8 +3,18 @@
 import numpy as np
 import pandas as pd
 
+from wsdm_arena.config import PreferencesConfig
+
 FIRST_PHASE = 0
 SECOND_PHASE = 1
+
+
+def split_by_language(battles: pd.DataFrame, preferences: PreferencesConfig) -> pd.DataFrame:
+    """The phase of the final training that each battle belongs to: ``battle_id``, ``phase``."""
+    phases = assign_language_phases(
+        battles, language=preferences.first_phase_language, hold_back_every=preferences.hold_back_every
+    )
+    return pd.DataFrame({"battle_id": battles["battle_id"], "phase": phases})
 
 
 def assign_language_phases(battles: pd.DataFrame, *, language: str = "en", hold_back_every: int = 10) -> pd.Series:

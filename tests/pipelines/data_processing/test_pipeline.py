@@ -41,6 +41,7 @@ def _catalog(folder, raw="first.csv,second.jsonl") -> DataCatalog:
             "battles": TableDataset(filepath=str(folder / "out" / "battles.parquet")),
             "test_pairs": TableDataset(filepath=str(folder / "out" / "test_pairs.parquet")),
             "battles_report": MemoryDataset(),
+            "language_phases": MemoryDataset(),
             "test_pairs_report": MemoryDataset(),
         }
     )
@@ -49,7 +50,7 @@ def _catalog(folder, raw="first.csv,second.jsonl") -> DataCatalog:
 def test_inputs_and_outputs_are_as_declared():
     pipeline = create_pipeline()
     assert pipeline.inputs() == {"train_table", "test_table", "params:preferences"}
-    assert pipeline.outputs() == {"battles", "battles_report", "test_pairs", "test_pairs_report"}
+    assert pipeline.outputs() == {"battles_report", "language_phases", "test_pairs", "test_pairs_report"}
 
 
 def test_parameters_have_types_that_kedro_can_validate():
