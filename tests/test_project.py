@@ -63,7 +63,7 @@ def test_make_run_simulates_an_arena_before_it_trains():
 
 def test_make_run_takes_ones_own_battles_and_keeps_them_apart():
     last = make("-n", "run", "BATTLES=a.parquet b.csv", "DATA_ROOT=data/mine", "ENV=a100").splitlines()[-1]
-    assert last == '.venv/bin/kedro run --env a100 --params "data_root=data/mine,raw.train=a.parquet;b.csv"'
+    assert last == 'exec .venv/bin/kedro run --env a100 --params "data_root=data/mine,raw.train=a.parquet;b.csv"'
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the constraints were tried together on Python 3.11")
