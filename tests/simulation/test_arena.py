@@ -42,7 +42,7 @@ def test_tables_have_the_public_formats(arena: SimulatedArena) -> None:
     assert list(arena.train_table.columns) == train_columns
     assert list(arena.test_table.columns) == ["id", "prompt", "response_a", "response_b", "scored"]
     assert list(arena.sample_submission.columns) == ["id", "winner"]
-    assert (len(arena.train_table), len(arena.test_table), len(arena.sample_submission)) == (10_000, 1_000, 1_000)
+    assert (len(arena.train_table), len(arena.test_table), len(arena.sample_submission)) == (10_500, 1_000, 1_000)
     assert set(arena.train_table["winner"]) == {"model_a", "model_b"}
     assert (arena.sample_submission["id"] == arena.test_table["id"]).all()
     assert arena.test_table["scored"].dtype == bool
@@ -100,7 +100,7 @@ def test_a_dozen_languages_of_which_half_the_rows_are_english(arena: SimulatedAr
 def test_prompts_are_many_and_none_dominates(arena: SimulatedArena) -> None:
     counts = arena.train_table["prompt"].value_counts()
     assert len(counts) > 5_000
-    assert counts.iloc[0] < 0.01 * 10_000
+    assert counts.iloc[0] < 0.01 * 10_500
 
 
 def test_every_flaw_can_be_measured_against_sound_answers(clean: pd.DataFrame) -> None:

@@ -49,7 +49,7 @@ class SimulationConfig(StrictConfig):
 
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Of all draws of the arena: models, prompts, answers, votes."""
-    num_battles: int = Field(default=10_000, ge=50)
+    num_battles: int = Field(default=10_500, ge=50)
     """Rows of the training table, ugly ones included."""
     num_test_pairs: int = Field(default=1_000, ge=1)
     """Rows of the test table."""
