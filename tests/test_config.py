@@ -139,7 +139,6 @@ SAMPLE_SIZES = {
 }
 SAMPLE_TRAINING_SIZES = {"battles_per_update", "max_battles"}
 SAMPLE_OTHERS = {
-    "simulation.num_battles",  # the data, of which training.max_battles takes a part
     "training.optimizer.peak_learning_rate",  # tiny weights need larger steps
     "training.dtype",
     "training.activation_checkpointing",
