@@ -16,6 +16,10 @@ class RawFiles(StrictConfig):
 
     train: str | None = None
     test: str | None = None
+    collected_pairs: str | None = None
+    conversations: str | None = None
+    checkpoints: str | None = None
+    sample_submission: str | None = None
 
 
 class GlobalsConfig(StrictConfig):
@@ -102,15 +106,15 @@ def _validate_parameters(parameters: dict[str, Any], env: str, project: Path) ->
         config = ProjectConfig.model_validate(parameters)
     except ValidationError as error:
         raise ConfigurationError(describe_problems(error, env, "parameters")) from None
-    resolved = {
-        stage: {judge: config.resolve(stage, judge).model_dump(mode="json") for judge in config.judges}
-        for stage in config.stages
-    }
-    for judges in resolved.values():
-        for judge in judges.values():  # a relative path starts from the project, wherever the command is given
-            if (backbone := project / judge["backbone"]).is_dir():
-                judge["backbone"] = str(backbone.resolve())
-    return config.model_dump(mode="json") | {"resolved": resolved}
+    resolved: dict[str, dict[str, Any]] = {}
+    for training in config.roster.trainings():
+        judge = config.resolve(training.stage, training.judge).model_dump(mode="json")
+        resolved.setdefault(training.stage, {})[training.judge] = judge
+    tree = config.model_dump(mode="json") | {"resolved": resolved}
+    for judge in tree["judges"].values():  # a relative path starts from the project, wherever the command is given
+        if (source := judge["backbone"]["source"]) and (project / source).is_dir():
+            judge["backbone"]["source"] = str((project / source).resolve())
+    return tree
 
 
 def describe_problems(error: ValidationError, env: str, kind: str) -> str:

@@ -1,16 +1,20 @@
 """Frozen, validated configuration. The classes are the reference: YAML holds only what differs from them."""
 
 from wsdm_arena.config.base import StrictConfig, deep_merge
-from wsdm_arena.config.judges import STAGES, HeadConfig, JudgeConfig, JudgeOverride, ResolvedJudge, StageConfig
+from wsdm_arena.config.cascade import CascadeConfig, SubmissionConfig
+from wsdm_arena.config.export import ExportConfig
+from wsdm_arena.config.generation import AnswerModelConfig, GenerationConfig, MiningConfig, RoundConfig, SamplingConfig
+from wsdm_arena.config.judges import BackboneConfig, HeadConfig, JudgeConfig, JudgeOverride, ResolvedJudge, StageConfig
+from wsdm_arena.config.lineup import HELD_OUT_VARIANT, STAGES, TRAINING_TABLES, Lineup, RosterConfig, Training
 from wsdm_arena.config.project import (
     PreferencesConfig,
     ProjectConfig,
     ReportingConfig,
-    RosterConfig,
     SimulationConfig,
     resolve_judge,
 )
 from wsdm_arena.config.prompts import TemplateConfig, TruncationConfig, TruncationPolicy
+from wsdm_arena.config.pseudo_labels import LabellerConfig, PseudoLabelConfig, PseudoLabelsConfig
 from wsdm_arena.config.run import RunConfig, TokenTable
 from wsdm_arena.config.training import (
     CheckpointConfig,
@@ -22,26 +26,42 @@ from wsdm_arena.config.training import (
 )
 
 __all__ = [
+    "HELD_OUT_VARIANT",
     "STAGES",
+    "TRAINING_TABLES",
+    "AnswerModelConfig",
+    "BackboneConfig",
+    "CascadeConfig",
     "CheckpointConfig",
     "EvaluationConfig",
+    "ExportConfig",
+    "GenerationConfig",
     "HeadConfig",
     "JudgeConfig",
     "JudgeOverride",
+    "LabellerConfig",
     "LauncherConfig",
+    "Lineup",
+    "MiningConfig",
     "OptimizerConfig",
     "PreferencesConfig",
     "ProjectConfig",
+    "PseudoLabelConfig",
+    "PseudoLabelsConfig",
     "ReportingConfig",
     "ResolvedJudge",
     "RosterConfig",
+    "RoundConfig",
     "RunConfig",
+    "SamplingConfig",
     "ScheduleConfig",
     "SimulationConfig",
     "StageConfig",
     "StrictConfig",
+    "SubmissionConfig",
     "TemplateConfig",
     "TokenTable",
+    "Training",
     "TrainingConfig",
     "TruncationConfig",
     "TruncationPolicy",

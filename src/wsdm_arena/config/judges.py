@@ -10,8 +10,20 @@ from wsdm_arena.config.training import TrainingConfig
 
 AttentionName = Literal["auto", "flash_attention", "varlen", "flex", "segments"]
 
-STAGES = ("teacher", "student", "pretraining", "final")
-"""Names that a stage may have, in the recipe's order."""
+
+class BackboneConfig(StrictConfig):
+    """Where a judge's backbone comes from."""
+
+    source: str | None = None
+    """Directory of a checkpoint (a relative one starts from the project's directory) or hub name; null: the catalog's
+    ``raw_checkpoint.<judge>``."""
+    revision: str | None = None
+    """Commit of the hub's repository; for hub names only."""
+    layout: Literal["plain", "fused"] = "plain"
+    """``plain``: as transformers writes it. ``fused``: the contest's inference layout, where ``gate_up_proj`` holds
+    gate and up projections one above the other."""
+    old_head: tuple[str, ...] = ()
+    """Prefixes of weights that are left behind on purpose, such as ``score.``; any other surplus weight is an error."""
 
 
 class HeadConfig(StrictConfig):
@@ -29,10 +41,8 @@ class HeadConfig(StrictConfig):
 class JudgeConfig(StrictConfig):
     """One judge: the same in every stage but for ``stages.<stage>.overrides.<judge>``."""
 
-    backbone: str
-    """Directory of a checkpoint that transformers reads, or a hub name."""
-    revision: str | None = None
-    """Commit of the hub's repository; ignored for a directory."""
+    backbone: BackboneConfig = BackboneConfig()
+    """Pretrained weights and tokenizer."""
     system_role: bool
     """Whether the chat template takes a system message; without one the instruction opens the user's message."""
     head: HeadConfig = HeadConfig()
@@ -70,8 +80,6 @@ class ResolvedJudge(StrictConfig):
 
     stage: str
     judge: str
-    backbone: str
-    revision: str | None
     system_role: bool
     head: HeadConfig
     attention: AttentionName

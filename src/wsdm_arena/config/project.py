@@ -7,8 +7,13 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from wsdm_arena.config.base import StrictConfig, deep_merge
-from wsdm_arena.config.judges import STAGES, JudgeConfig, JudgeOverride, ResolvedJudge, StageConfig
+from wsdm_arena.config.cascade import SubmissionConfig
+from wsdm_arena.config.export import ExportConfig
+from wsdm_arena.config.generation import GenerationConfig
+from wsdm_arena.config.judges import JudgeConfig, JudgeOverride, ResolvedJudge, StageConfig
+from wsdm_arena.config.lineup import HELD_OUT_VARIANT, STAGES, RosterConfig
 from wsdm_arena.config.prompts import TemplateConfig, TruncationConfig
+from wsdm_arena.config.pseudo_labels import PseudoLabelsConfig
 from wsdm_arena.config.training import LauncherConfig, TrainingConfig
 
 _JUDGE_NAME = re.compile("[a-z][a-z0-9_]*")
@@ -53,15 +58,12 @@ class SimulationConfig(StrictConfig):
     """Rows of the training table, ugly ones included."""
     num_test_pairs: int = Field(default=1_000, ge=1)
     """Rows of the test table."""
+    num_collected_pairs: int = Field(default=1_500, ge=0)
+    """Pairs without a vote, over two files."""
+    num_conversations: int = Field(default=9_000, ge=0)
+    """Conversations with one model each, over six files."""
     ugly_row_rate: float = Field(default=0.01, ge=0, le=0.5)
     """Share of rows with nulls, empty or identical answers, huge texts, control tokens, repeated votes."""
-
-
-class RosterConfig(StrictConfig):
-    """Which judges take which role. The pipelines are built from it; ``judges`` describes each."""
-
-    teachers: tuple[str, ...] = Field(min_length=1)
-    """Fine-tuned on human battles; label the collected pairs."""
 
 
 class ReportingConfig(StrictConfig):
@@ -93,7 +95,15 @@ class ProjectConfig(StrictConfig):
     judges: dict[str, JudgeConfig]
     """By name (lower-case letters, digits and underscores): what each judge is."""
     stages: dict[str, StageConfig]
-    """By name, one of :data:`~wsdm_arena.config.judges.STAGES`: how judges are trained in it."""
+    """By name, one of :data:`~wsdm_arena.config.lineup.STAGES`: how judges are trained in it."""
+    pseudo_labels: PseudoLabelsConfig
+    """How judges label pairs that no human voted on."""
+    generation: GenerationConfig = GenerationConfig()
+    """From conversations to generated pairs."""
+    export: ExportConfig = ExportConfig()
+    """What a bundle holds."""
+    submission: SubmissionConfig = SubmissionConfig()
+    """How test pairs are judged."""
     reporting: ReportingConfig = ReportingConfig()
     """What the scoreboard shows."""
 
@@ -118,6 +128,19 @@ class ProjectConfig(StrictConfig):
         for role, names in self.roster:
             if unknown := sorted(set(names) - set(self.judges)):
                 raise ValueError(f"roster.{role}: {unknown} not described under judges; known: {sorted(self.judges)}")
+        named = {f"pseudo_labels.{table}.judges": config.judges for table, config in self.pseudo_labels} | {
+            f"submission.{stage}.weights": getattr(self.submission, stage).weights for stage in ("student", "final")
+        }
+        for place, judges in named.items():
+            if unknown := sorted(set(judges) - set(self.judges)):
+                raise ValueError(f"{place}: {unknown} not described under judges; known: {sorted(self.judges)}")
+        return self
+
+    @model_validator(mode="after")
+    def _stages_of_the_roster_are_described(self) -> "ProjectConfig":
+        needed = STAGES if self.roster.students else ("teacher",)
+        if missing := [stage for stage in needed if stage not in self.stages]:
+            raise ValueError(f"stages: {missing} are not described, but the roster trains judges in them")
         return self
 
     @model_validator(mode="after")
@@ -133,12 +156,12 @@ class ProjectConfig(StrictConfig):
         return self
 
     def resolve(self, stage: str, judge: str) -> ResolvedJudge:
-        """Merge every layer that describes ``judge`` in ``stage``."""
+        """Merge every layer that describes ``judge`` in ``stage``; the held-out variant is described by ``final``."""
         return resolve_judge(
             stage_name=stage,
             judge_name=judge,
             judge=self.judges[judge],
-            stage=self.stages[stage],
+            stage=self.stages["final" if stage == HELD_OUT_VARIANT else stage],
             training=self.training,
         )
 
@@ -166,8 +189,6 @@ def resolve_judge(
     return ResolvedJudge(
         stage=stage_name,
         judge=judge_name,
-        backbone=judge.backbone,
-        revision=judge.revision,
         system_role=judge.system_role,
         head=judge.head,
         attention=judge.attention,

@@ -19,12 +19,14 @@ class TokenTable(StrictConfig):
 class RunConfig(StrictConfig):
     """Everything ``python -m wsdm_arena.training`` needs; written to ``<run_dir>/run.json``."""
 
-    format: int = 1
+    format: int = 2
     """Raised when the meaning of a field changes, so that old runs are not taken for new ones."""
     seed: int
     fingerprint: str
     """Names the work: same fingerprint, same result."""
     judge: ResolvedJudge
+    backbone: Path
+    """Directory of a plain checkpoint with its tokenizer."""
     initial_checkpoint: Path | None
     """A checkpoint of ours whose backbone and head are continued; None starts from the backbone with a fresh head."""
     num_classes: int = Field(default=2, ge=2, le=3)

@@ -121,6 +121,8 @@ class LauncherConfig(StrictConfig):
     """``auto``: NCCL on GPUs, gloo without."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """``auto``: GPUs where there are any."""
+    scoring_processes: int | None = Field(default=None, ge=1)
+    """Processes that score a whole table; 1 scores within the command itself; null: as many as train on one node."""
     stop_grace_s: float = Field(default=35.0, gt=0)
     """How long torchrun may take to stop its workers before they are killed."""
 

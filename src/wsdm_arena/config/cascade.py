@@ -1,0 +1,43 @@
+"""How two judges share the work of a submission."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from wsdm_arena.config.base import StrictConfig
+from wsdm_arena.config.judges import AttentionName
+
+
+class CascadeConfig(StrictConfig):
+    """The first judge reads every pair as it stands, the second exchanged, where it can still change the winner."""
+
+    weights: dict[str, float] = Field(default_factory=dict)
+    """By judge; one that is not named has 1."""
+    threshold: float | None = Field(default=None, gt=0, le=1)
+    """The second judge reads pairs with ``|p_a - p_b|`` of the first below this; null: below ``w2 / w1``, beyond which
+    it cannot change the winner. A larger one costs time and changes probabilities only."""
+    fit_share: float | None = Field(default=None, gt=0, le=1)
+    """Fit weights and threshold on the students' held-out predictions, so that about this share of the pairs is read
+    twice; null: take those above."""
+
+
+class SubmissionConfig(StrictConfig):
+    """From bundles to ``submission.csv``."""
+
+    student: CascadeConfig = CascadeConfig()
+    """The students' cascade."""
+    final: CascadeConfig = CascadeConfig()
+    """The final judges' cascade."""
+    compare_with_threshold: float = Field(default=0.8, gt=0, le=1)
+    """A threshold whose share of pairs is reported beside the actual one."""
+    time_budget_s: float | None = Field(default=None, gt=0)
+    """Wall-clock seconds of one cascade, loading included; what it leaves unread keeps the first judge's verdict."""
+    max_tokens_per_batch: int = Field(default=8_192, ge=1)
+    """Packed tokens of a micro-batch; a longer single sequence gets one of its own."""
+    devices: tuple[str, ...] = ("auto",)
+    """Where a judge runs; with several, such as ``[cuda:0, cuda:1]``, its layers are split over them and micro-batches
+    follow one another through them. ``auto``: the GPU if there is one."""
+    dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
+    """Of weights and activations; ``auto``: bfloat16 where the GPU has it, else float16, float32 without a GPU."""
+    attention: AttentionName = "auto"
+    """Kernel for packed sequences; ``auto`` takes the fastest that this machine and model allow."""

@@ -1,0 +1,88 @@
+"""Who takes part in which stage, and which stages there are."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import Field, model_validator
+
+from wsdm_arena.config.base import StrictConfig
+
+STAGES = ("teacher", "student", "pretraining", "final")
+"""Stages that parameters describe, in the recipe's order."""
+HELD_OUT_VARIANT = "final_held_out"
+"""The final training without the held-out fold: as ``final`` in everything else, so ``stages.final`` describes it."""
+
+BATTLES, COLLECTED_PAIRS, GENERATED_PAIRS = "battles", "collected_pairs", "generated_pairs"
+TRAINING_TABLES: Mapping[str, tuple[str, ...]] = {
+    "teacher": (BATTLES,),
+    "student": (BATTLES, COLLECTED_PAIRS),
+    "pretraining": (COLLECTED_PAIRS, GENERATED_PAIRS),
+    "final": (BATTLES,),
+    HELD_OUT_VARIANT: (BATTLES,),
+}
+"""Pair tables that a stage learns from. Every stage is scored on battles."""
+
+
+class Training(NamedTuple):
+    """One training of the project; its namespace is ``stage.judge``."""
+
+    stage: str
+    judge: str
+
+    def __str__(self) -> str:
+        return f"{self.stage}.{self.judge}"
+
+
+class RosterConfig(StrictConfig):
+    """Which judges take which role. The pipelines are built from it; ``judges`` describes each."""
+
+    teachers: tuple[str, ...] = Field(min_length=1)
+    """Fine-tuned on human battles; label the collected pairs."""
+    students: tuple[str, ...] = Field(default=(), max_length=2)
+    """Trained in every later stage; label the generated pairs and make up the cascade, the first one first."""
+    final_held_out: tuple[str, ...] = ()
+    """Students whose final training is done once more without the held-out fold, for an honest score."""
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "RosterConfig":
+        for role, names in self:
+            if repeated := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"roster.{role}: {repeated} stand there more than once")
+        if strangers := sorted(set(self.final_held_out) - set(self.students)):
+            raise ValueError(f"roster.final_held_out: {strangers} are no students; students are {list(self.students)}")
+        return self
+
+    def judges_of(self, stage: str) -> tuple[str, ...]:
+        """Judges that are trained in a stage."""
+        if stage == HELD_OUT_VARIANT:
+            return self.final_held_out
+        return self.teachers if stage == "teacher" else self.students
+
+    def trainings(self) -> Iterator[Training]:
+        """Every training, in the recipe's order."""
+        for stage in TRAINING_TABLES:
+            for judge in self.judges_of(stage):
+                yield Training(stage, judge)
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Every judge that takes part, once."""
+        return tuple(dict.fromkeys((*self.teachers, *self.students)))
+
+
+class Lineup(StrictConfig):
+    """What the pipelines are built from: the roster, and whose backbone is imported from a raw checkpoint."""
+
+    roster: RosterConfig
+    imported: tuple[str, ...]
+    """Judges whose backbone comes from ``raw_checkpoint.<judge>``; the others name a source of their own."""
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> "Lineup":
+        """Read it off a validated parameter tree."""
+        roster = RosterConfig.model_validate(parameters["roster"])
+        judges = parameters["judges"]
+        return cls(
+            roster=roster,
+            imported=tuple(name for name in roster.judges if judges[name]["backbone"]["source"] is None),
+        )

@@ -1,0 +1,43 @@
+"""How judges label pairs that no human voted on."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from wsdm_arena.config.base import StrictConfig
+from wsdm_arena.config.prompts import TruncationPolicy
+
+Order = Literal["ab", "ba"]
+
+
+class LabellerConfig(StrictConfig):
+    """One judge among those that label a table."""
+
+    weight: float = Field(default=1.0, gt=0)
+    """Share in the mean of probabilities, relative to the other judges."""
+    orders: tuple[Order, ...] = Field(default=("ab",), min_length=1, max_length=2)
+    """Orders in which it reads each pair: ``ab`` as it stands, ``ba`` exchanged; both are averaged."""
+
+
+class PseudoLabelConfig(StrictConfig):
+    """Labels of one table: the weighted mean of what its judges say."""
+
+    truncation: TruncationPolicy
+    """Policy by which long pairs are cut for these judges."""
+    min_margin: float = Field(ge=0, lt=1)
+    """Pairs with ``|probability_a - probability_b|`` up to this are dropped: the judges do not know either."""
+    judges: dict[str, LabellerConfig] = Field(default_factory=dict)
+    """By judge; one that is not named here has weight 1 and reads ``ab``."""
+
+    def labeller(self, judge: str) -> LabellerConfig:
+        """How one judge takes part."""
+        return self.judges.get(judge, LabellerConfig())
+
+
+class PseudoLabelsConfig(StrictConfig):
+    """The two tables that are labelled."""
+
+    collected_pairs: PseudoLabelConfig
+    """Labelled by the teachers."""
+    generated_pairs: PseudoLabelConfig
+    """Labelled by the students."""
