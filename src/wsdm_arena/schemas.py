@@ -12,7 +12,7 @@ from pandera.typing import Series
 HEX_ID = r"^[0-9a-f]{32}$"
 LABEL_COLUMNS = ("probability_a", "probability_b", "probability_tie")
 ORDERS = ("ab", "ba")
-SPLITS = ("train", "held_out")
+SPLITS = ("train", "held_out", "seen")
 
 _SUM_TOLERANCE = 1e-3  # probabilities may have been computed in half precision
 
@@ -62,6 +62,22 @@ class Battles(_Texts, _Labelled):
         return bool((folds.min() == folds.max()).all())
 
 
+class UnlabelledPairs(_Texts):
+    """One row a pair that nobody voted on."""
+
+    pair_id: Series[str] = pa.Field(str_matches=HEX_ID, unique=True)
+    prompt_group: Series[str] = pa.Field(str_matches=HEX_ID)
+    model_a: Series[str] = pa.Field(nullable=True)
+    model_b: Series[str] = pa.Field(nullable=True)
+
+
+class PseudoLabels(_Labelled):
+    """What judges say of a pair that nobody voted on; pairs they are unsure of are left out."""
+
+    pair_id: Series[str] = pa.Field(str_matches=HEX_ID, unique=True)
+    prompt_group: Series[str] = pa.Field(str_matches=HEX_ID)
+
+
 class TestPairs(_Texts):
     """One row an id of the test table, to be judged."""
 
@@ -73,10 +89,15 @@ class Selection(_Labelled):
 
     table: Series[str]
     pair_id: Series[str] = pa.Field(str_matches=HEX_ID)
-    battle_id: Series[str] = pa.Field(str_matches=HEX_ID, unique=True)
+    battle_id: Series[str] = pa.Field(str_matches=HEX_ID)
     split: Series[str] = pa.Field(isin=list(SPLITS))
     phase: Series[int] = pa.Field(ge=0)
     fold: Series[int]
+
+    class Config:
+        """A battle that is trained on may be scored too, marked as seen."""
+
+        unique: list[str] = ["battle_id", "split"]  # noqa: RUF012
 
 
 class Predictions(pa.DataFrameModel):
@@ -86,7 +107,7 @@ class Predictions(pa.DataFrameModel):
     order: Series[str] = pa.Field(isin=list(ORDERS))
     logits: Series[object]
     probabilities: Series[object]
-    fold: Series[int]
+    fold: Series[int] | None
     judge_fingerprint: Series[str]
     template_hash: Series[str]
     truncated: Series[bool]

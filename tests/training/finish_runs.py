@@ -7,16 +7,16 @@ import sys
 
 import torch
 
-from wsdm_arena.training import distributed
-from wsdm_arena.training.distributed import DistributedContext
+from wsdm_arena.distributed import DistributedContext
+from wsdm_arena.training import sharding
 from wsdm_arena.training.run import RunDirectory
 from wsdm_arena.training.session import Session
 
 torch.set_num_threads(1)
 paths = sys.argv[1:]
 if paths[0] == "--in-pieces":
-    distributed.MAX_SINGLE_PIECE_BYTES = 0
-    distributed.MAX_UNSHARDED_GRADIENT_BYTES = 0
+    sharding.MAX_SINGLE_PIECE_BYTES = 0
+    sharding.MAX_UNSHARDED_GRADIENT_BYTES = 0
     paths = paths[1:]
 context = DistributedContext.from_environment(device="cpu")
 with context.process_group() as mesh:

@@ -13,7 +13,7 @@ import torch
 
 from tests.training.tiny_runs import TinyRuns, finish, metrics, train_until, weights
 from wsdm_arena.config import RunConfig
-from wsdm_arena.training.distributed import DistributedContext
+from wsdm_arena.distributed import DistributedContext
 from wsdm_arena.training.resume import ResumeStates
 from wsdm_arena.training.run import RunDirectory, RunError
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from tests.training.tiny_runs import TinyRuns, finish, metrics, open_trainer, weights
 from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.batching.planner import UpdatePlan
+from wsdm_arena.distributed import DistributedContext
 from wsdm_arena.modeling.dropout import draw_keep_masks
-from wsdm_arena.training.distributed import DistributedContext
 from wsdm_arena.training.evaluation import Evaluator
 from wsdm_arena.training.run import RunDirectory
 from wsdm_arena.training.start import build_initial_judge

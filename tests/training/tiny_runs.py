@@ -19,10 +19,10 @@ from transformers import AutoModel, Gemma2Config, LlamaConfig
 from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
 
 from wsdm_arena.config import RunConfig, TemplateConfig, TokenTable, TruncationConfig, deep_merge
+from wsdm_arena.distributed import DistributedContext
 from wsdm_arena.prompts.store import TokenStore, build_token_store
 from wsdm_arena.training.__main__ import bring_to_end
 from wsdm_arena.training.data import load_run_data
-from wsdm_arena.training.distributed import DistributedContext
 from wsdm_arena.training.resume import ResumeStates
 from wsdm_arena.training.run import JsonLines, RunDirectory
 from wsdm_arena.training.start import build_initial_judge

@@ -16,12 +16,12 @@ from typing import NoReturn
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from wsdm_arena.distributed import DeviceError, DistributedContext
 from wsdm_arena.modeling.attention import UnsupportedJudgeError
 from wsdm_arena.modeling.checkpoint import CheckpointError
 from wsdm_arena.processes.parent_death import SUPERVISOR_VARIABLE, die_with_parent
 from wsdm_arena.prompts.store import TokenStoreError
 from wsdm_arena.training.data import SelectionError
-from wsdm_arena.training.distributed import DeviceError, DistributedContext
 from wsdm_arena.training.run import RunDirectory, RunError
 from wsdm_arena.training.session import Session
 from wsdm_arena.training.start import seed_generators

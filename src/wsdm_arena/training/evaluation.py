@@ -8,11 +8,11 @@ import torch
 from torch.distributed.fsdp import FSDPModule
 
 from wsdm_arena.config import RunConfig
+from wsdm_arena.distributed import DistributedContext
 from wsdm_arena.metrics import accuracy, log_loss
 from wsdm_arena.modeling.judge import Judge
 from wsdm_arena.scoring.predictor import score_pairs
 from wsdm_arena.training.data import LabelledBattles
-from wsdm_arena.training.distributed import DistributedContext
 from wsdm_arena.training.progress import StageProgress
 
 PREDICTION_COLUMNS = (

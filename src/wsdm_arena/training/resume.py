@@ -21,7 +21,7 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor
 
 from wsdm_arena.config import RunConfig
-from wsdm_arena.training.distributed import DistributedContext
+from wsdm_arena.distributed import DistributedContext
 from wsdm_arena.training.run import RunError, describe_file, require_same_run, sync_directory, write_atomically
 
 logger = logging.getLogger(__name__)

@@ -9,13 +9,14 @@ from pathlib import Path
 from torch.distributed.device_mesh import DeviceMesh
 
 from wsdm_arena.config import RunConfig
+from wsdm_arena.distributed import DistributedContext
 from wsdm_arena.modeling.checkpoint import load_judge, read_manifest, save_judge_state
 from wsdm_arena.modeling.judge import Judge
 from wsdm_arena.training.data import load_run_data
-from wsdm_arena.training.distributed import DistributedContext, gather_weights
 from wsdm_arena.training.evaluation import Evaluator, evaluate_predictions
 from wsdm_arena.training.resume import ResumeStates
 from wsdm_arena.training.run import JsonLines, RunDirectory, require_same_run
+from wsdm_arena.training.sharding import gather_weights
 from wsdm_arena.training.start import build_initial_judge, find_tokenizer, require_matching_tokens
 from wsdm_arena.training.trainer import Trainer, prepare_for_training
 

@@ -20,16 +20,17 @@ from torch.distributed.device_mesh import DeviceMesh
 from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.batching.planner import ORDERS, Planner, UpdatePlan
 from wsdm_arena.config import RunConfig
+from wsdm_arena.distributed import DistributedContext
 from wsdm_arena.modeling.dropout import draw_keep_masks
 from wsdm_arena.modeling.judge import Judge
 from wsdm_arena.training.data import RunData
-from wsdm_arena.training.distributed import CommunicationSchedule, DistributedContext, shard_weights
 from wsdm_arena.training.loss import soft_label_cross_entropy, swap_labels
 from wsdm_arena.training.optimizer import ShardedOptimizer
 from wsdm_arena.training.progress import StageProgress, memory_bytes
 from wsdm_arena.training.resume import ResumePoint, ResumeStates
 from wsdm_arena.training.run import JsonLines
 from wsdm_arena.training.schedule import learning_rate_factor
+from wsdm_arena.training.sharding import CommunicationSchedule, shard_weights
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from wsdm_arena.training import distributed
-from wsdm_arena.training.distributed import DeviceError, DistributedContext
+from wsdm_arena import distributed
+from wsdm_arena.distributed import DeviceError, DistributedContext
 
 
 def test_without_torchrun_this_is_the_only_process() -> None:
