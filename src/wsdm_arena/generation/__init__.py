@@ -1,0 +1,1 @@
+"""From conversations to prompts, answers of many models, and pairs of them."""
