@@ -22,7 +22,8 @@ from torch import Tensor
 
 from wsdm_arena.config import RunConfig
 from wsdm_arena.distributed import DistributedContext
-from wsdm_arena.training.run import RunError, describe_file, require_same_run, sync_directory, write_atomically
+from wsdm_arena.runs.files import describe_file, sync_directory, write_atomically
+from wsdm_arena.training.run import RunError, require_same_run
 
 logger = logging.getLogger(__name__)
 

@@ -4,23 +4,20 @@
 ``evaluations/update-000123/``, ``predictions_at_start.parquet``, ``predictions.parquet`` and, last, ``complete.json``.
 """
 
-import fcntl
-import hashlib
 import json
 import logging
-import os
 import shutil
-import socket
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pandas as pd
 from pydantic import ValidationError
 
 from wsdm_arena.config import RunConfig
+from wsdm_arena.processes.lock import LOCK_WAIT_S, DirectoryInUseError, lock_directory
+from wsdm_arena.runs.files import describe_file, find_damage, replacing_file, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +30,6 @@ _WRITTEN = (
     "complete.json",
 )
 
-
-LOCK_WAIT_S = 45.0
-"""Longer than a killed launcher's workers may live on."""
-LOCK_POLL_S = 0.2
 MAX_VERIFIED_BYTES = 64 << 20
 
 
@@ -80,26 +73,16 @@ class RunDirectory:
 
     @contextmanager
     def lock(self, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
-        """Keep other trainings out of this directory; the kernel lets go when the process ends, however it ends.
-
-        Where the file system knows no locks, a warning is logged and nobody is kept out.
+        """Keep other trainings out of this directory, see :func:`~wsdm_arena.processes.lock.lock_directory`.
 
         Raises:
             RunError: Another process has held the lock for ``wait_s`` seconds.
         """
-        with (self.path / ".lock").open("a+") as file:
-            deadline = time.monotonic() + wait_s
-            while not _try_lock(file):
-                if time.monotonic() > deadline:
-                    file.seek(0)
-                    raise RunError(
-                        f"{self.path} is in use by process {file.read().strip() or '(unknown)'}; "
-                        "wait for it or stop it, then give the command again"
-                    )
-                time.sleep(LOCK_POLL_S)
-            file.truncate(0)
-            file.write(f"{os.getpid()} on {socket.gethostname()}")
-            file.flush()
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(lock_directory(self.path, wait_s))
+            except DirectoryInUseError as error:
+                raise RunError(str(error)) from None
             yield
 
     def remove_leftovers(self) -> None:
@@ -136,15 +119,8 @@ class RunDirectory:
         except (ValueError, KeyError, TypeError):
             raise RunError(f"{self.complete} is damaged; {cure}") from None
         require_same_run(fingerprint, config, self.complete)
-        for name, written in files.items():
-            file = self.path / name
-            if not file.is_file():
-                raise RunError(f"{file} is missing from a finished run; {cure}")
-            is_same = file.stat().st_size == written["size"]
-            if is_same and written["size"] <= MAX_VERIFIED_BYTES:
-                is_same = describe_file(file) == written
-            if not is_same:
-                raise RunError(f"{file} is not what the finished run wrote; {cure}")
+        if damage := find_damage(self.path, files, max_hashed_bytes=MAX_VERIFIED_BYTES):
+            raise RunError(f"{damage}; {cure}")
 
     def write_complete(self, config: RunConfig, metrics: Mapping[str, Any], *, world_size: int) -> None:
         """Declare the run finished: its metrics, and size and SHA-256 of every file it leaves."""
@@ -160,10 +136,8 @@ class RunDirectory:
 
     def write_table(self, path: Path, table: pd.DataFrame) -> None:
         """Write a parquet table that is whole or absent."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        table.to_parquet(temporary, index=False)
-        _sync(temporary)
-        os.replace(temporary, path)
+        with replacing_file(path) as temporary:
+            table.to_parquet(temporary, index=False)
 
 
 class JsonLines:
@@ -185,18 +159,6 @@ class JsonLines:
         write_atomically(self.path, "".join(f"{line}\n" for line in kept).encode())
 
 
-def _try_lock(file: TextIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:  # some network file systems know no locks: ENOSYS, ENOLCK
-        logger.warning(
-            "%s cannot be locked (%s); see to it that no second training uses its directory", file.name, error
-        )
-    return True
-
-
 def require_same_run(fingerprint: str | None, config: RunConfig, file: Path) -> None:
     """Refuse what another run left.
 
@@ -210,29 +172,6 @@ def require_same_run(fingerprint: str | None, config: RunConfig, file: Path) -> 
         )
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file so that it holds the old or the new content at any moment, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make new names in a directory permanent."""
-    _sync(path)
-
-
-def describe_file(path: Path) -> dict[str, Any]:
-    """Size in bytes and SHA-256 of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"size": path.stat().st_size, "sha256": digest}
-
-
 def _files_under(directory: Path) -> Iterable[Path]:
     return sorted(path for path in directory.rglob("*") if path.is_file())
 
@@ -242,11 +181,3 @@ def _update(line: str) -> float:
         return json.loads(line)["update"]
     except (ValueError, KeyError, TypeError):  # the process was killed in the middle of this line
         return float("inf")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
