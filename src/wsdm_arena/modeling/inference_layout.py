@@ -1,0 +1,220 @@
+"""The contest's inference layout: what its 2nd-place solution of 2024 saved, and what its inference code reads.
+
+=========================================  ==========================================================
+inference layout ("fused")                 transformers' backbone ("plain")
+=========================================  ==========================================================
+``model.layers.N.mlp.gate_up_proj.weight``  ``layers.N.mlp.gate_proj.weight`` above ``up_proj.weight``
+any other ``model.<key>``                  ``<key>``
+``score.*``                                (the head, another file)
+=========================================  ==========================================================
+
+Query, key and value projections stay apart. Weights are float16. A projection ``(rows, columns)`` maps ``columns``
+inputs to ``rows`` outputs; gate and up have ``intermediate_size`` rows each.
+"""
+
+import re
+import shutil
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
+
+from wsdm_arena.modeling.backbone import LANGUAGE_MODEL_HEAD
+from wsdm_arena.modeling.checkpoint import MAX_SHARD_SIZE, TOKENIZER_FILES
+from wsdm_arena.modeling.directories import replacing_directory
+from wsdm_arena.modeling.weight_files import LazyState, find_weight_files, open_weights, write_weights
+
+PREFIX = "model."
+"""Of every backbone weight in the inference layout, and in transformers' language models."""
+HEAD_KEYS: Mapping[str, str] = {
+    "dense.weight": "score.1.weight",
+    "dense.bias": "score.1.bias",
+    "output.weight": "score.4.weight",
+    "output.bias": "score.4.bias",
+}
+"""Our head's weights as the layout's ``nn.Sequential`` (dropout, linear, dropout, GELU, linear) numbers them."""
+LINEAR_HEAD_KEYS: Mapping[str, str] = {"output.weight": "score.weight"}
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_PROJECTION = re.compile(r"(?P<mlp>.*\.mlp\.)(?P<part>gate|up|gate_up)_proj\.(?P<kind>weight|bias)")
+
+
+class LayoutError(RuntimeError):
+    """Weights are not what their configuration and layout say."""
+
+
+def split_projections(fused: Mapping[str, Tensor]) -> LazyState:
+    """From the inference layout to plain keys: gate is the first half of the rows, up the second.
+
+    Args:
+        fused: Backbone weights only, all named ``model.*``.
+
+    Returns:
+        The plain state dict; its tensors are views, made as they are read.
+
+    Raises:
+        LayoutError: A key lacks the prefix, or a fused matrix has an odd number of rows.
+    """
+    readers = {}
+    for key in fused:
+        if not key.startswith(PREFIX):
+            raise LayoutError(f"{key}: every backbone weight of the inference layout is named {PREFIX}*")
+        name, match = key.removeprefix(PREFIX), _PROJECTION.fullmatch(key)
+        if match is None or match["part"] != "gate_up":
+            readers[name] = partial(fused.__getitem__, key)
+            continue
+        for half, part in enumerate(("gate", "up")):
+            readers[name.replace("gate_up", part)] = partial(_half, fused, key, half)
+    return LazyState(readers)
+
+
+def fuse_projections(plain: Mapping[str, Tensor]) -> LazyState:
+    """From plain keys to the inference layout; the inverse of :func:`split_projections`.
+
+    Raises:
+        LayoutError: A gate has no up projection or the other way round, or there is neither in the whole state dict.
+    """
+    readers = {}
+    for key in plain:
+        match = _PROJECTION.fullmatch(key)
+        if match is None or match["part"] == "gate_up":
+            readers[PREFIX + key] = partial(plain.__getitem__, key)
+            continue
+        gate, up = (f"{match['mlp']}{part}_proj.{match['kind']}" for part in ("gate", "up"))
+        for other in (gate, up):
+            if other not in plain:
+                raise LayoutError(f"{key} has no {other} beside it to be fused with")
+        readers[f"{PREFIX}{match['mlp']}gate_up_proj.{match['kind']}"] = partial(_stacked, plain, gate, up)
+    return LazyState(readers)
+
+
+def plain_shapes(config: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a backbone's weights, as transformers' own model of that configuration has them."""
+    with torch.device("meta"):
+        model = AutoModel.from_config(config)
+    return {key: tuple(value.shape) for key, value in model.state_dict().items()}
+
+
+def fused_shapes(config: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
+    """The same in the inference layout.
+
+    Raises:
+        LayoutError: The family's MLP has no gate, or is fused already.
+    """
+    shapes = plain_shapes(config)
+    for layer in range(config.num_hidden_layers):
+        for part in ("gate", "up"):
+            if f"layers.{layer}.mlp.{part}_proj.weight" not in shapes:
+                raise LayoutError(
+                    f"{config.model_type} has no layers.{layer}.mlp.{part}_proj.weight, so it has no inference layout: "
+                    "its MLP has no gate, or none of its own; Gemma-2, Llama and their like do"
+                )
+    meta = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    return {key: tuple(value.shape) for key, value in fuse_projections(meta).items()}
+
+
+def check_weights(state: Mapping[str, Tensor], expected: Shapes, *, place: str) -> None:
+    """Account for every key.
+
+    Args:
+        state: What a checkpoint holds.
+        expected: What it should hold.
+        place: What the message calls it.
+
+    Raises:
+        LayoutError: A key is missing or too many or has another shape; the message names it and both shapes.
+    """
+    problems = [f"{key} {expected[key]} is missing" for key in expected if key not in state]
+    for key in state:
+        shape = tuple(state[key].shape)
+        if key not in expected:
+            problems.append(f"{key} {shape} is unexpected")
+        elif shape != expected[key]:
+            problems.append(f"{key} has shape {shape} instead of {expected[key]}")
+    if problems:
+        shown = "; ".join(problems[:6]) + (f"; and {len(problems) - 6} more" if len(problems) > 6 else "")
+        raise LayoutError(f"{place}: {shown}")
+
+
+def open_plain_backbone(directory: Path) -> tuple[PreTrainedConfig, LazyState]:
+    """Read a plain checkpoint's backbone weights under the backbone's own names, checked.
+
+    Weights of a causal language model have a prefix, which is dropped, and an ``lm_head``, which is left out.
+
+    Raises:
+        LayoutError: The weights are not those of the configuration.
+        WeightFileError: They cannot be read.
+    """
+    config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
+    stored = open_weights(find_weight_files(directory))
+    names = {key.removeprefix(PREFIX): key for key in stored if not key.startswith(LANGUAGE_MODEL_HEAD)}
+    state = LazyState.renamed(stored, names)
+    check_weights(state, plain_shapes(config), place=f"{directory}, read as a {config.model_type}")
+    return config, state
+
+
+def write_fused_checkpoint(
+    source: Path, target: Path, *, dtype: torch.dtype = torch.float16, head: Mapping[str, Tensor] | None = None
+) -> Path:
+    """Write a plain checkpoint's backbone in the inference layout, with its tokenizer.
+
+    Args:
+        source: A plain backbone, or a judge's checkpoint, whose head is only taken if it is handed over as ``head``.
+        target: Replaced as a whole if it exists.
+        dtype: Of all weights.
+        head: ``dense.*`` and ``output.*``, or ``output.weight`` alone, with any number of classes.
+
+    Returns:
+        ``target``.
+
+    Raises:
+        LayoutError: The backbone has no inference layout, its weights are not those of its configuration, a head's
+            weight has no place in the layout, or a number is too large for ``dtype``.
+        WeightFileError: The weights cannot be read.
+    """
+    config, plain = open_plain_backbone(source)
+    fused, scores = fuse_projections(plain), _rename_head(head or {})
+    shapes = fused_shapes(config) | {key: tuple(value.shape) for key, value in scores.items()}
+    whole = LazyState({key: partial(_cast, scores if key in scores else fused, key, dtype) for key in shapes})
+    like = {key: torch.empty(shape, dtype=dtype, device="meta") for key, shape in shapes.items()}
+    with replacing_directory(target) as partial_directory:
+        write_weights(partial_directory, whole, like=like, max_shard_size=MAX_SHARD_SIZE)
+        config.architectures = None  # no class of transformers reads this layout
+        config.dtype = dtype
+        config.save_pretrained(str(partial_directory))
+        for name in TOKENIZER_FILES:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, partial_directory / name)
+    return target
+
+
+def _half(fused: Mapping[str, Tensor], key: str, half: int) -> Tensor:
+    both = fused[key]
+    if both.shape[0] % 2:
+        raise LayoutError(f"{key} {tuple(both.shape)} has an odd number of rows: it cannot be gate and up projection")
+    return both.chunk(2)[half]
+
+
+def _stacked(plain: Mapping[str, Tensor], gate: str, up: str) -> Tensor:
+    return torch.cat([plain[gate], plain[up]])
+
+
+def _cast(state: Mapping[str, Tensor], key: str, dtype: torch.dtype) -> Tensor:
+    stored = state[key]
+    if stored.dtype == dtype:
+        return stored
+    cast = stored.to(dtype)
+    if bool(torch.isfinite(stored).all()) and not bool(torch.isfinite(cast).all()):
+        raise LayoutError(f"{key} holds {float(stored.abs().max()):g}, which is too large for {dtype}")
+    return cast
+
+
+def _rename_head(head: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    names = LINEAR_HEAD_KEYS if set(head) == set(LINEAR_HEAD_KEYS) else HEAD_KEYS
+    if head and set(head) != set(names):
+        raise LayoutError(f"a head of {sorted(head)} has no place in the inference layout; it takes {sorted(names)}")
+    return {names[key]: value for key, value in head.items()}
