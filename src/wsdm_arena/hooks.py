@@ -14,9 +14,10 @@ from kedro.framework.project import pipelines, settings
 from kedro.io import DataCatalog, DatasetError
 from kedro.pipeline import Pipeline
 
-from wsdm_arena.config import RosterConfig
+from wsdm_arena.config import Lineup
+from wsdm_arena.io.raw_files import RawCheckpointDataset, RawShardsDataset
 from wsdm_arena.io.raw_table import RawTableDataset
-from wsdm_arena.pipeline_registry import use_roster
+from wsdm_arena.pipeline_registry import use_lineup
 from wsdm_arena.pipelines import simulated_arena
 from wsdm_arena.preferences.folds import BattlesError
 from wsdm_arena.preferences.raw_tables import RawTableError
@@ -62,7 +63,7 @@ class Preflight:
     def after_context_created(self, context: KedroContext) -> None:
         """Validate the whole parameter tree, and let the registry see the environment that runs."""
         os.environ["KEDRO_ENV"] = context.env or settings.CONFIG_LOADER_ARGS["default_run_env"]
-        use_roster(RosterConfig.model_validate(context.config_loader["parameters"]["roster"]))
+        use_lineup(Lineup.from_parameters(context.config_loader["parameters"]))
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -70,8 +71,9 @@ class Preflight:
         runner = str(run_params.get("runner") or "")
         if any(name in runner for name in ("ParallelRunner", "ThreadRunner")):
             raise PreflightError(f"{runner}: trainings share the same devices; run without --runner")
-        for name in simulated_arena.OUTPUTS if "simulate" in {node.name for node in pipeline.nodes} else ():
-            if isinstance(dataset := catalog[name], RawTableDataset):
+        written = pipeline.all_outputs() & {*simulated_arena.TABLES, *simulated_arena.UNLABELLED}
+        for name in sorted(written):
+            if isinstance(dataset := catalog[name], RawTableDataset | RawShardsDataset):
                 _check_writable(dataset)  # all of them before any is replaced
         catalog.save("run_context", describe_run_context(run_params))
         if missing := _missing_inputs(pipeline, catalog):
@@ -98,7 +100,7 @@ def _find_mistake(error: BaseException) -> BaseException | None:
     return last if is_disk or isinstance(last, DatasetError) else None  # a dataset of ours said so itself
 
 
-def _check_writable(dataset: RawTableDataset) -> None:
+def _check_writable(dataset: RawTableDataset | RawShardsDataset) -> None:
     try:
         dataset.check_writable()
     except DatasetError as error:
@@ -153,7 +155,7 @@ def _missing_inputs(pipeline: Pipeline, catalog: DataCatalog) -> list[str]:
         if name.startswith("params:") or name == "parameters" or catalog.exists(name):
             continue
         dataset = catalog[name]
-        if isinstance(dataset, RawTableDataset):
+        if isinstance(dataset, RawTableDataset | RawShardsDataset | RawCheckpointDataset):
             lines.append(f"  {name}: {dataset.describe_absence()}")
             continue
         maker = makers.get(_untranscoded(name))

@@ -123,14 +123,19 @@ class PairedComparison:
     num_second_better: int
     p_value: float
     """McNemar's exact test, two-sided: how likely a split this uneven is between equally good predictors."""
+    difference_low: float
+    """Lower bound of the difference."""
+    difference_high: float
+    """Upper bound of the difference."""
 
 
-def compare_paired(first: np.ndarray, second: np.ndarray) -> PairedComparison:
-    """Compare two predictors by McNemar's exact test.
+def compare_paired(first: np.ndarray, second: np.ndarray, *, confidence: float = 0.95) -> PairedComparison:
+    """Compare two predictors by McNemar's exact test, with a normal interval of the mean of paired differences.
 
     Args:
         first: :func:`correctness` of one predictor, ``(N,)``.
         second: The same of the other, for the same battles in the same order.
+        confidence: Of the interval.
 
     Raises:
         ValueError: The shapes differ.
@@ -141,8 +146,13 @@ def compare_paired(first: np.ndarray, second: np.ndarray) -> PairedComparison:
         raise ValueError(f"the predictors were scored on different battles: {first.shape} and {second.shape}")
     wins, losses = int((first > second).sum()), int((first < second).sum())
     p_value = float(binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0
-    difference = float(np.mean(first - second)) if len(first) else float("nan")
-    return PairedComparison(len(first), difference, wins, losses, p_value)
+    differences = first - second
+    difference = float(np.mean(differences)) if len(first) else float("nan")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    margin = z * float(np.std(differences, ddof=1)) / np.sqrt(len(first)) if len(first) > 1 else float("nan")
+    return PairedComparison(
+        len(first), difference, wins, losses, p_value, float(difference - margin), float(difference + margin)
+    )
 
 
 def _check(probabilities: np.ndarray, labels: np.ndarray) -> None:

@@ -13,8 +13,6 @@ def judge(training: dict | None = None, **changes) -> ResolvedJudge:
     values = {
         "stage": "teacher",
         "judge": "llama",
-        "backbone": "here",
-        "revision": None,
         "system_role": True,
         "head": HeadConfig(),
         "attention": "auto",
@@ -68,7 +66,7 @@ def test_what_changes_the_result_is_in_it(training):
 
 def test_judge_data_backbone_and_seed_are_in_it():
     same = name(judge())
-    assert name(judge(backbone="elsewhere", revision="abc", attention="segments")) == same
+    assert name(judge(attention="segments")) == same
     assert name(judge(sliding_window=False)) != same
     assert name(judge(truncation="shared_budget")) != same
     assert name(judge(), backbone="other") != same

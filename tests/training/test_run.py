@@ -42,7 +42,7 @@ def test_a_misspelt_key_is_named(tiny_runs: TinyRuns, tmp_path: Path) -> None:
 
 def test_another_format_is_refused(tiny_runs: TinyRuns) -> None:
     run = tiny_runs.make("format", format=99)
-    with pytest.raises(RunError, match=r"run\.json has format 99, this version reads 1; start a new run"):
+    with pytest.raises(RunError, match=r"run\.json has format 99, this version reads 2; start a new run"):
         RunDirectory(run).read_config()
 
 

@@ -104,8 +104,6 @@ class TinyRuns:
             "judge": {
                 "stage": "teacher",
                 "judge": judge,
-                "backbone": str(backbone or self.backbones[judge]),
-                "revision": None,
                 "system_role": False,
                 "head": {},
                 "attention": "auto",
@@ -113,6 +111,7 @@ class TinyRuns:
                 "truncation": "per_field",
                 "training": deep_merge(TRAINING, training or {}),
             },
+            "backbone": backbone or self.backbones[judge],
             "initial_checkpoint": None,
             "selection": self.selection,
             "tokens": [TokenTable(table="battles", path=self.tokens)],

@@ -1,6 +1,7 @@
 """Datasets that hand over a place instead of its contents."""
 
 import os
+import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
@@ -25,6 +26,40 @@ class PathDataset(AbstractVersionedDataset[NoReturn, Path]):
     def save(self, data: NoReturn) -> None:
         """Always refuses: the other half of the transcoded entry saves."""
         raise DatasetError(f"{self._filepath} is read-only here; save through its other transcoding")
+
+    def _exists(self) -> bool:
+        return Path(str(self._get_load_path())).is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath, "version": self._version}
+
+
+class FileDataset(AbstractVersionedDataset[Path, Path]):
+    """A file that nodes hand over by its path, because it need not fit into memory.
+
+    Saving links the file that a node wrote, or copies it across file systems; it must not be written to afterwards.
+    """
+
+    def __init__(self, *, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None):
+        self.metadata = metadata
+        super().__init__(PurePosixPath(filepath), version, exists_function=os.path.exists)
+
+    def load(self) -> Path:
+        """Absolute path of the newest version."""
+        return Path(str(self._get_load_path())).resolve()
+
+    def save(self, data: Path) -> None:
+        """Give a finished file its place; it appears there as a whole."""
+        target = Path(str(self._get_save_path()))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(os.path.realpath(data), partial)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(data, partial)
+        os.replace(partial, target)
+        partial.unlink(missing_ok=True)  # renaming one link over another of the same file leaves both
 
     def _exists(self) -> bool:
         return Path(str(self._get_load_path())).is_file()

@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ _WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
 _CURES = (
     "The contest's files are on https://www.kaggle.com/competitions/wsdm-cup-multi-chatbot-arena; "
     "`kedro run --pipelines simulated_arena` writes simulated ones; "
-    "--params raw.train=<files> (or raw.test) reads files of your own."
+    "--params raw.train=<files> (or raw.test, raw.collected_pairs) reads files of your own."
 )
 
 
@@ -43,14 +43,21 @@ class RawTableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
         filepath: A path, a glob pattern, a directory, several of these with commas or semicolons between, or a list;
             relative ones start from the project's directory.
         required: If empty or False, no file at all reads as a table without rows.
+        columns: Of that empty table.
         metadata: For plugins.
     """
 
     def __init__(
-        self, *, filepath: str | list[str], required: bool | str = True, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        filepath: str | list[str],
+        required: bool | str = True,
+        columns: Sequence[str] = TEXT_COLUMNS,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         self._filepath = filepath
         self._required = bool(required)
+        self._columns = tuple(columns)
         self.metadata = metadata
 
     def load(self) -> pd.DataFrame:
@@ -64,7 +71,7 @@ class RawTableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
         except RawTableError as error:
             if not self._required:
                 logger.warning("%s is not there: read as a table without rows", self._filepath)
-                return pd.DataFrame({name: pd.Series(dtype="str") for name in TEXT_COLUMNS})
+                return pd.DataFrame({name: pd.Series(dtype="str") for name in self._columns})
             raise DatasetError(f"{error}. {_CURES}") from None
         try:
             return read_raw_tables(files)

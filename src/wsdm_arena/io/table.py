@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 from kedro.io import DatasetError
-from kedro_datasets.pandas import ParquetDataset
+from kedro_datasets.pandas import CSVDataset, ParquetDataset
 
 from wsdm_arena.io.atomic import replacing
 
@@ -27,4 +27,17 @@ class TableDataset(ParquetDataset):
         """Write the table under a temporary name, then give it its own."""
         with replacing(Path(str(self._get_save_path()))) as partial:
             data.to_parquet(partial, **self._save_args)
+        self._invalidate_cache()
+
+
+class SubmissionDataset(CSVDataset):
+    """``submission.csv`` on a local disk; ids are texts, whatever they look like."""
+
+    DEFAULT_SAVE_ARGS: dict[str, Any] = {"index": False}  # noqa: RUF012
+    DEFAULT_LOAD_ARGS: dict[str, Any] = {"dtype": "str", "keep_default_na": False}  # noqa: RUF012
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Write the table under a temporary name, then give it its own."""
+        with replacing(Path(str(self._get_save_path()))) as partial:
+            data.to_csv(partial, **self._save_args)
         self._invalidate_cache()

@@ -5,7 +5,7 @@ It is a hash of whatever the result depends on: the resolved configuration and t
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from wsdm_arena.config import ResolvedJudge
 
 FORMAT = 1
 """Raised when the code changes what a training computes, so that older results are not taken for current ones."""
+SCORING_FORMAT = 1
+"""The same for the scoring of a table."""
 
 _WITHOUT_EFFECT: dict[str, Any] = {
     "attention": True,
-    "backbone": True,  # its contents count, not where it lies
-    "revision": True,
     "training": {
         "activation_checkpointing": True,
         "checkpoint": True,
@@ -78,7 +78,7 @@ def training_fingerprint(
 
     Args:
         judge: The judge in its stage.
-        backbone: Digest of the checkpoint it starts from, or hub name and revision.
+        backbone: Digest of the checkpoint it starts from.
         inputs: Digests of the tables it reads, by name.
         seed: Of every draw.
         num_classes: Of the head.
@@ -92,5 +92,28 @@ def training_fingerprint(
             "inputs": dict(inputs),
             "seed": seed,
             "num_classes": num_classes,
+        }
+    )
+
+
+def scoring_fingerprint(*, checkpoint: str, tokens: str, orders: Iterable[str], dtype: str) -> str:
+    """Name the reading of a whole table by everything that its result depends on.
+
+    Kernel, budgets and devices are no part of it: they change only the order of summation. The sliding window and the
+    number of classes are the checkpoint's own, as its manifest says.
+
+    Args:
+        checkpoint: Digest of the judge's manifest, which names every file with its hash.
+        tokens: Name of the token table's directory, whose key is a hash of its contents.
+        orders: In which every pair is read.
+        dtype: Of weights and activations.
+    """
+    return fingerprint(
+        {
+            "format": SCORING_FORMAT,
+            "checkpoint": checkpoint,
+            "tokens": tokens,
+            "orders": sorted(orders),
+            "dtype": dtype,
         }
     )

@@ -14,6 +14,7 @@ from wsdm_arena.schemas import LABEL_COLUMNS
 from wsdm_arena.scoring.baselines import score_baselines
 
 BASELINE_STAGE = "baseline"
+TEST_PAIRS = "test_pairs"
 SOUND = "none"
 """What a sound answer has in the truth's columns ``flaw_a`` and ``flaw_b``."""
 MIN_SLICE_BATTLES = 30
@@ -121,11 +122,71 @@ def baseline_rows(
 ) -> list[ScoreboardRow]:
     """Score the baselines on one fold, after learning from the others; the same slices as :func:`judge_rows`."""
     training, scored = battles[battles["fold"] != fold], _battles_of(battles, fold)
-    rows = []
-    for name, probabilities in score_baselines(training, scored, truth, seed=seed).items():
-        template = _template(BASELINE_STAGE, name, fold, provenance, data_fingerprint(scored))
-        rows += _rows(scored, probabilities, template, dataset, truth, confidence, lambda _: None)
-    return rows
+    return _baseline_rows(training, scored, fold, dataset, truth, confidence, seed, provenance)
+
+
+def baseline_rows_on_test_pairs(
+    battles: pd.DataFrame,
+    votes: pd.DataFrame,
+    *,
+    fold: int,
+    truth: pd.DataFrame | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+    provenance: Provenance = Provenance(),
+) -> list[ScoreboardRow]:
+    """Score the baselines on the test pairs, after learning from all folds but ``fold``; no rows without votes."""
+    if votes.empty:
+        return []
+    training = battles[battles["fold"] != fold]
+    return _baseline_rows(training, votes, None, TEST_PAIRS, truth, confidence, seed, provenance)
+
+
+def verdict_rows(
+    verdicts: pd.DataFrame,
+    votes: pd.DataFrame,
+    *,
+    stage: str,
+    judge: str,
+    truth: pd.DataFrame | None = None,
+    confidence: float = 0.95,
+    provenance: Provenance = Provenance(),
+) -> list[ScoreboardRow]:
+    """Score a cascade's verdicts on the test pairs; no rows where no vote is known.
+
+    Args:
+        verdicts: ``id``, ``probability_a``, ``probability_b``.
+        votes: As :func:`known_votes` gives them.
+        stage: First column of the row.
+        judge: Second column of the row.
+        truth: ``id``, ``flaw_a``, ``flaw_b``, for a row a flaw.
+        confidence: Of the intervals.
+        provenance: Which run this is.
+
+    Raises:
+        ScoreboardError: A vote has no verdict.
+    """
+    if votes.empty:
+        return []
+    predicted = votes[["battle_id", "id"]].merge(verdicts.drop(columns="pair_id"), on="id", validate="many_to_one")
+    template = _template(stage, judge, None, provenance, data_fingerprint(votes))
+    return _rows(votes, predicted, template, TEST_PAIRS, truth, confidence, lambda _: None)
+
+
+def known_votes(test_pairs: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """The test pairs whose vote is known, as in the simulated arena, with labels as battles have them.
+
+    Returns:
+        Rows of ``test_pairs`` with ``battle_id`` (the ``id``), ``probability_a`` and ``probability_b``; empty where
+        there is no truth.
+    """
+    if truth.empty or test_pairs.empty:
+        return test_pairs.head(0).assign(battle_id="", probability_a=0.0, probability_b=0.0)
+    votes = test_pairs.merge(truth[["id", "winner"]], on="id", how="inner", validate="one_to_one")
+    is_first = votes["winner"] == "model_a"
+    return votes.assign(
+        battle_id=votes["id"], probability_a=is_first.astype(float), probability_b=(~is_first).astype(float)
+    )
 
 
 def average_orders(predictions: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -180,6 +241,23 @@ def to_frame(rows: Sequence[ScoreboardRow]) -> pd.DataFrame:
 def slice_of(row: ScoreboardRow) -> str:
     """Name the part of a dataset that a row is about, ``language=en``; empty for the whole."""
     return row["dataset"].partition("] " if "[" in row["dataset"] else " ")[2]
+
+
+def _baseline_rows(
+    training: pd.DataFrame,
+    scored: pd.DataFrame,
+    fold: int | None,
+    dataset: str,
+    truth: pd.DataFrame | None,
+    confidence: float,
+    seed: int,
+    provenance: Provenance,
+) -> list[ScoreboardRow]:
+    rows = []
+    for name, probabilities in score_baselines(training, scored, truth, seed=seed).items():
+        template = _template(BASELINE_STAGE, name, fold, provenance, data_fingerprint(scored))
+        rows += _rows(scored, probabilities, template, dataset, truth, confidence, lambda _: None)
+    return rows
 
 
 def _battles_of(battles: pd.DataFrame, fold: int | None) -> pd.DataFrame:

@@ -1,27 +1,37 @@
 """The scoreboard as a table for people."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from wsdm_arena.scoring.scoreboard import BASELINE_STAGE, SOUND, ScoreboardRow, slice_of
 
+MAX_SLICES = 12
+"""Columns of a table of slices; all of them stand in the JSON."""
 
-def render_scoreboard(rows: Sequence[ScoreboardRow], *, width: int = 132) -> str:
+
+def render_scoreboard(rows: Sequence[ScoreboardRow], *, width: int = 160) -> str:
     """Draw the scoreboard for people: whole datasets in full, their slices as accuracies side by side.
 
     Args:
         rows: Of any stages and judges.
         width: Characters a line.
     """
-    stream = io.StringIO()
-    console = Console(file=stream, width=width, color_system=None, markup=False, emoji=False, highlight=False)
-    console.print(_whole_table([row for row in rows if not slice_of(row)]))
+    tables = [_whole_table([row for row in rows if not slice_of(row)])]
     kinds = dict.fromkeys(slice_of(row).partition("=")[0] for row in rows if slice_of(row))
     for kind in kinds:
-        console.print(_slice_table(kind, [row for row in rows if slice_of(row).partition("=")[0] == kind]))
+        tables.append(_slice_table(kind, [row for row in rows if slice_of(row).partition("=")[0] == kind]))
+    return _draw(*tables, width=width)
+
+
+def _draw(*tables: Table, width: int) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, color_system=None, markup=False, emoji=False, highlight=False)
+    for table in tables:
+        console.print(table)
     return stream.getvalue()
 
 
@@ -41,17 +51,43 @@ def _whole_table(rows: Sequence[ScoreboardRow]) -> Table:
 
 
 def _slice_table(kind: str, rows: Sequence[ScoreboardRow]) -> Table:
+    """A row a judge, a column a slice: the largest slices, as many as fit."""
     title = "accuracy by flaw, against a sound answer" if kind == "flaw" else f"accuracy by {kind}"
     table = Table(title=title, title_justify="left")
-    table.add_column(kind, no_wrap=True)
-    table.add_column("pairs", justify="right")
-    judges = list(dict.fromkeys((row["stage"], row["judge"]) for row in rows))
-    for stage, judge in judges:
-        table.add_column(judge if stage == BASELINE_STAGE else f"{stage}.{judge}", justify="right")
-    for dataset in dict.fromkeys(row["dataset"] for row in rows):
-        cells = {(row["stage"], row["judge"]): row for row in rows if row["dataset"] == dataset}
-        accuracies = [f"{cells[judge]['accuracy']:.3f}" if judge in cells else "" for judge in judges]
-        first = next(iter(cells.values()))
-        value = slice_of(first).partition("=")[2].removesuffix(f" vs {SOUND}")
-        table.add_row(value, str(first["num_pairs"]), *accuracies)
+    table.add_column("judge", no_wrap=True)
+    table.add_column("dataset", no_wrap=True)
+    sizes: dict[str, int] = {}
+    lines: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        name = row["judge"] if row["stage"] == BASELINE_STAGE else f"{row['stage']}.{row['judge']}"
+        value = slice_of(row).partition("=")[2].removesuffix(f" vs {SOUND}")
+        sizes[value] = max(sizes.get(value, 0), row["num_pairs"])
+        lines.setdefault((name, _whole_of(row)), {})[value] = row["accuracy"]
+    shown = sorted(sizes, key=lambda value: -sizes[value])[:MAX_SLICES]
+    for value in shown:
+        table.add_column(value, justify="right")
+    for (name, dataset), accuracies in lines.items():
+        table.add_row(name, dataset, *(f"{accuracies[value]:.3f}" if value in accuracies else "" for value in shown))
     return table
+
+
+def _whole_of(row: ScoreboardRow) -> str:
+    return row["dataset"].removesuffix(slice_of(row)).strip()
+
+
+def render_comparisons(comparisons: Sequence[Mapping[str, Any]], *, width: int = 160) -> str:
+    """Draw paired tests for people; nothing where there are none."""
+    if not comparisons:
+        return ""
+    table = Table(title="paired on the held-out fold", title_justify="left")
+    for name in ("judge", "against"):
+        table.add_column(name, no_wrap=True)
+    for name in ("difference", "interval", "only judge right", "only other right", "p (McNemar)"):
+        table.add_column(name, justify="right")
+    for row in comparisons:
+        interval = f"{row['difference_low']:+.3f} to {row['difference_high']:+.3f}"
+        counts = (str(row["num_first_better"]), str(row["num_second_better"]))
+        table.add_row(
+            row["first"], row["second"], f"{row['difference']:+.3f}", interval, *counts, f"{row['p_value']:.3f}"
+        )
+    return _draw(table, width=width)

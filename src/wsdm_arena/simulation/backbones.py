@@ -27,7 +27,7 @@ from wsdm_arena.config import (
     deep_merge,
 )
 from wsdm_arena.preferences.battles import build_battles
-from wsdm_arena.preferences.selection import select_training_rows
+from wsdm_arena.preferences.selection import select_teacher_rows
 from wsdm_arena.prompts.store import build_token_store
 from wsdm_arena.runs.fingerprint import fingerprint
 from wsdm_arena.simulation.arena import simulate_arena
@@ -102,8 +102,6 @@ def train_backbone(family: str, *, work: Path, project: ProjectConfig, threads: 
     judge = ResolvedJudge(
         stage="backbone",
         judge=family,
-        backbone=str(initial),
-        revision=None,
         system_role=project.judges[family].system_role,
         head=HeadConfig(),
         attention="auto",
@@ -122,10 +120,16 @@ def train_backbone(family: str, *, work: Path, project: ProjectConfig, threads: 
         root=work / "tokens",
     )
     selection = work / f"selection.{family}.parquet"
-    select_training_rows(battles, project.preferences).to_parquet(selection)
+    select_teacher_rows(battles, project.preferences).to_parquet(selection)
     launcher = LauncherConfig(device="cpu", threads_per_process=threads)
     run = describe_run(
-        judge=judge, selection=selection, tokens={"battles": tokens}, num_classes=2, seed=SEED, launcher=launcher
+        judge=judge,
+        backbone=initial,
+        selection=selection,
+        tokens={"battles": tokens},
+        num_classes=2,
+        seed=SEED,
+        launcher=launcher,
     )
     return launch_training(run, work / "runs" / family / run.fingerprint, launcher).model
 

@@ -65,7 +65,7 @@ class RunData:
     Attributes:
         train: Battles of all phases.
         phases: For each phase, in order, positions in ``train``.
-        held_out: Battles to score; a pair with two votes stands here twice.
+        held_out: Battles to score, those of the split ``seen`` included; a pair with two votes stands here twice.
         template_hash: Of the prompt that the tokens were made with.
         tokenizer_hash: Of the tokenizer.
     """
@@ -93,7 +93,7 @@ def load_run_data(config: RunConfig) -> RunData:
         )
     selection = _read_selection(config.selection, config.num_classes)
     train = _join(selection[selection["split"] == "train"], stores, config)
-    held_out = _join(selection[selection["split"] == "held_out"], stores, config)
+    held_out = _join(selection[selection["split"].isin(["held_out", "seen"])], stores, config)
     phase_of_row = selection.loc[selection["split"] == "train", "phase"].to_numpy()
     phases = tuple(
         _draw(np.flatnonzero(phase_of_row == phase), config.judge.training.max_battles, config.seed, int(phase))
@@ -113,16 +113,16 @@ def _read_selection(path: Path, num_classes: int) -> pd.DataFrame:
     missing = [column for column in required if column not in selection.columns]
     if missing:
         raise SelectionError(f"{path}: columns {missing} are missing; there are {list(selection.columns)}")
-    unknown = sorted(set(selection["split"]) - {"train", "held_out"})
+    unknown = sorted(set(selection["split"]) - {"train", "held_out", "seen"})
     if unknown:
-        raise SelectionError(f"{path}: split must be 'train' or 'held_out', found {unknown}")
+        raise SelectionError(f"{path}: split must be 'train', 'held_out' or 'seen', found {unknown}")
     _require_separate_splits(selection, path)
     return selection.reset_index(drop=True)
 
 
 def _require_separate_splits(selection: pd.DataFrame, path: Path) -> None:
     is_train = selection["split"] == "train"
-    train, held_out = selection[is_train], selection[~is_train]
+    train, held_out = selection[is_train], selection[selection["split"] == "held_out"]
     leaked = train[train["pair_id"].isin(held_out["pair_id"])]
     if len(leaked):
         raise SelectionError(

@@ -17,10 +17,6 @@ from wsdm_arena.training.run import RunDirectory
 logger = logging.getLogger(__name__)
 
 
-class BackboneNotFoundError(FileNotFoundError):
-    """A judge's backbone can only be a directory, and it is not there."""
-
-
 @dataclass(frozen=True)
 class FinishedRun:
     """Paths of what a training leaves in its run directory."""
@@ -56,6 +52,7 @@ class FinishedRun:
 def describe_run(
     *,
     judge: ResolvedJudge,
+    backbone: Path,
     selection: Path,
     tokens: Mapping[str, Path],
     num_classes: int,
@@ -67,18 +64,14 @@ def describe_run(
 
     Args:
         judge: The judge in its stage.
+        backbone: Directory of a plain checkpoint with its tokenizer.
         selection: Parquet table of the rows to train on and to score.
         tokens: Directory of each token table, by the name of the table.
         num_classes: Of the head.
         seed: Of every draw.
         launcher: Devices and threads of the processes.
         initial_checkpoint: A checkpoint of ours to continue, head included; None starts from the backbone.
-
-    Raises:
-        BackboneNotFoundError: The backbone is a path and there is nothing there.
     """
-    backbone = locate_backbone(judge.backbone)
-    judge = judge.model_copy(update={"backbone": backbone})
     inputs = {"selection": table_digest(pd.read_parquet(selection))} | {
         f"tokens.{table}": fingerprint({"key": path.name}) for table, path in sorted(tokens.items())
     }
@@ -88,12 +81,13 @@ def describe_run(
         seed=seed,
         fingerprint=training_fingerprint(
             judge=judge,
-            backbone=directory_digest(Path(backbone)) if os.path.isdir(backbone) else f"{backbone}@{judge.revision}",
+            backbone=directory_digest(backbone),
             inputs=inputs,
             seed=seed,
             num_classes=num_classes,
         ),
         judge=judge,
+        backbone=backbone,
         initial_checkpoint=initial_checkpoint,
         num_classes=num_classes,
         selection=selection,
@@ -102,24 +96,6 @@ def describe_run(
         backend=launcher.backend,
         threads_per_process=launcher.threads_per_process,
     )
-
-
-def locate_backbone(backbone: str) -> str:
-    """Absolute path of a backbone's directory; a hub name is returned as it is.
-
-    Raises:
-        BackboneNotFoundError: It can only be a path, and there is no such directory.
-    """
-    path = Path(backbone)
-    if path.is_dir():
-        return str(path.resolve())
-    is_hub_name = backbone.count("/") == 1 and not backbone.startswith((".", "/", "~"))
-    if not is_hub_name:
-        raise BackboneNotFoundError(
-            f"backbone {backbone}: there is no such directory; import or download it first, "
-            "or set judges.<judge>.backbone to a directory or a hub name"
-        )
-    return backbone
 
 
 def launch_training(run: RunConfig, run_dir: Path, launcher: LauncherConfig) -> FinishedRun:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from huggingface_hub import snapshot_download
 
 from wsdm_arena.config import RunConfig
-from wsdm_arena.modeling.checkpoint import TOKENIZER_FILES, load_judge
+from wsdm_arena.modeling.checkpoint import load_judge
 from wsdm_arena.modeling.judge import Judge, build_judge
 from wsdm_arena.prompts.tokenizers import fingerprint_tokenizer, load_tokenizer
 from wsdm_arena.training.run import RunError
@@ -24,8 +23,7 @@ def build_initial_judge(config: RunConfig) -> Judge:
     wanted = config.judge
     if config.initial_checkpoint is None:
         return build_judge(
-            wanted.backbone,
-            revision=wanted.revision,
+            config.backbone,
             head=wanted.head,
             num_classes=config.num_classes,
             attention=wanted.attention,
@@ -57,14 +55,7 @@ def draw_head_seed(config: RunConfig) -> int:
 
 def find_tokenizer(config: RunConfig) -> Path:
     """Directory with the tokenizer's files, which are copied beside the trained weights."""
-    if config.initial_checkpoint is not None:
-        return config.initial_checkpoint
-    backbone = Path(config.judge.backbone)
-    if backbone.is_dir():
-        return backbone
-    return Path(
-        snapshot_download(config.judge.backbone, revision=config.judge.revision, allow_patterns=list(TOKENIZER_FILES))
-    )
+    return config.backbone if config.initial_checkpoint is None else config.initial_checkpoint
 
 
 def require_matching_tokens(config: RunConfig, tokenizer_hash: str) -> None:

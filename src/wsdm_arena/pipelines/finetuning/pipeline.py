@@ -1,89 +1,41 @@
-"""Fine-tune each teacher on the battles of the training folds."""
+"""Fine-tune on human battles: teachers, students (with pseudo-labelled pairs beside them), and the final judges."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from wsdm_arena.config import RosterConfig
-from wsdm_arena.pipelines.finetuning.nodes import (
-    evaluate_judge,
-    tokenize_battles,
-    train_judge,
+from wsdm_arena.config import HELD_OUT_VARIANT, RosterConfig, Training
+from wsdm_arena.preferences.selection import (
+    select_final_held_out_rows,
+    select_final_rows,
+    select_student_rows,
+    select_teacher_rows,
 )
-from wsdm_arena.preferences.selection import select_training_rows
+from wsdm_arena.stages import judge_training
+
+STAGES = ("teacher", "student", "final", HELD_OUT_VARIANT)
 
 
 def create_pipeline(roster: RosterConfig) -> Pipeline:
-    """``select -> tokenize -> train -> evaluate`` for every teacher."""
-    return sum((judge_training("teacher", judge) for judge in roster.teachers), start=Pipeline([]))
+    """All fine-tuning stages of all judges; there are no edges between the stages here."""
+    return sum((create_stage(stage, roster) for stage in STAGES), start=Pipeline([]))
 
 
-def judge_training(stage: str, judge: str) -> Pipeline:
-    """One judge of one stage: rows and tokens -> checkpoint and predictions -> rows of the scoreboard.
+def create_stage(stage: str, roster: RosterConfig) -> Pipeline:
+    """One stage of all its judges."""
+    return sum((_create_training(Training(stage, judge)) for judge in roster.judges_of(stage)), start=Pipeline([]))
 
-    The training node starts one torchrun that trains, predicts the held-out fold and evaluates.
-    """
-    shared = {"battles", "simulated_truth", "token_store", "training_runs", "run_context"}
-    template = Pipeline(
-        [
-            Node(select_training_rows, ["battles", "params:preferences"], "selection@pandas", name="select"),
-            Node(
-                tokenize_battles,
-                ["battles", "params:judge", "params:template", "params:truncation", "token_store"],
-                "tokens",
-                name="tokenize",
-            ),
-            Node(
-                train_judge,
-                {
-                    "selection": "selection@path",
-                    "tokens": "tokens",
-                    "judge": "params:judge",
-                    "preferences": "params:preferences",
-                    "launcher": "params:launcher",
-                    "seed": "params:seed",
-                    "training_runs": "training_runs",
-                },
-                {
-                    "checkpoint": "checkpoint",
-                    "predictions": "predictions",
-                    "predictions_at_start": "predictions_at_start",
-                    "training_metrics": "training_metrics",
-                },
-                name="train",
-            ),
-            Node(
-                evaluate_judge,
-                {
-                    "predictions": "predictions",
-                    "predictions_at_start": "predictions_at_start",
-                    "battles": "battles",
-                    "simulated_truth": "simulated_truth",
-                    "judge": "params:judge",
-                    "preferences": "params:preferences",
-                    "reporting": "params:reporting",
-                    "run_context": "run_context",
-                },
-                "scores",
-                name="evaluate",
-            ),
-        ],
-        tags=[stage, judge],
-    )
-    return Pipeline(
-        template,
-        namespace=f"{stage}.{judge}",
-        inputs=shared,
-        parameters={
-            "params:judge": f"params:resolved.{stage}.{judge}",
-            **{
-                name: name
-                for name in (
-                    "params:template",
-                    "params:truncation",
-                    "params:preferences",
-                    "params:launcher",
-                    "params:reporting",
-                    "params:seed",
-                )
-            },
-        },
-    )
+
+def _create_training(training: Training) -> Pipeline:
+    match training.stage:
+        case "teacher":
+            return judge_training(training, select_teacher_rows, ["battles", "params:preferences"])
+        case "student":
+            inputs = ["battles", "collected_labels", "params:preferences"]
+            return judge_training(training, select_student_rows, inputs)
+        case _:
+            select = select_final_rows if training.stage == "final" else select_final_held_out_rows
+            return judge_training(
+                training,
+                select,
+                ["battles", "language_phases", "params:preferences"],
+                initial_checkpoint=f"pretraining.{training.judge}.checkpoint",
+            )

@@ -1,45 +1,53 @@
-"""Baselines and judges side by side."""
+"""Baselines, judges and cascades side by side."""
 
 from kedro.pipeline import Node, Pipeline
 
 from wsdm_arena.config import RosterConfig
-from wsdm_arena.pipelines.reporting.nodes import build_scoreboard, score_baselines_on_battles
+from wsdm_arena.pipelines.reporting.nodes import build_scoreboard, compare_on_held_out_fold, score_baselines_on_battles
+
+_SEEN = ("final",)
+"""Stages that were trained on the held-out fold, too: a comparison there would flatter them."""
 
 
 def create_pipeline(roster: RosterConfig) -> Pipeline:
-    """``baselines`` and every judge's scores -> ``scoreboard``."""
-    baselines = Pipeline(
-        [
-            Node(
-                score_baselines_on_battles,
-                {
-                    "battles": "battles",
-                    "simulated_truth": "simulated_truth",
-                    "preferences": "params:preferences",
-                    "reporting": "params:reporting",
-                    "seed": "params:seed",
-                    "run_context": "run_context",
-                },
-                "scores",
-                name="score",
-            )
-        ],
-        namespace="baseline",
-        inputs={"battles", "simulated_truth", "run_context"},
-        parameters={"params:preferences", "params:reporting", "params:seed"},
-    )
-    scored = {"baseline_scores": "baseline.scores"} | {
-        f"teacher_{judge}_scores": f"teacher.{judge}.scores" for judge in roster.teachers
+    """``baselines``, every judge's scores and the cascades' -> ``scoreboard``; paired tests -> ``comparisons``."""
+    scored = ["baseline.scores", *(f"{training}.scores" for training in roster.trainings())]
+    if roster.students:
+        scored += ["submission.student.scores", "submission.final.scores"]
+    predicted = {
+        f"{training.stage}__{training.judge}": f"{training}.predictions"
+        for training in roster.trainings()
+        if training.stage not in _SEEN
     }
-    scoreboard = Pipeline(
-        [
-            Node(
-                build_scoreboard,
-                list(scored),
-                {"scoreboard": "scoreboard", "scoreboard_table": "scoreboard_table"},
-                name="build_scoreboard",
-            )
-        ],
-        inputs=scored,
+    nodes = [
+        Node(
+            compare_on_held_out_fold,
+            {
+                "battles": "battles",
+                "preferences": "params:preferences",
+                "reporting": "params:reporting",
+                **predicted,
+            },
+            "comparisons",
+            name="compare_judges",
+        ),
+        Node(
+            build_scoreboard,
+            {"comparisons": "comparisons", **{name.replace(".", "__"): name for name in scored}},
+            {"scoreboard": "scoreboard", "scoreboard_table": "scoreboard_table"},
+            name="build_scoreboard",
+        ),
+    ]
+    return Pipeline(_create_baselines() + Pipeline(nodes), tags="reporting")
+
+
+def _create_baselines() -> Pipeline:
+    shared = ("battles", "test_pairs", "simulated_truth", "run_context")
+    parameters = ("preferences", "reporting", "seed")
+    inputs = {name: name for name in shared} | {name: f"params:{name}" for name in parameters}
+    return Pipeline(
+        [Node(score_baselines_on_battles, inputs, "scores", name="score")],
+        namespace="baseline",
+        inputs=set(shared),
+        parameters={f"params:{name}" for name in parameters},
     )
-    return Pipeline(baselines + scoreboard, tags="reporting")

@@ -1,4 +1,4 @@
-"""Nodes of the fine-tuning stages; the library does the work."""
+"""Nodes of every training; the library does the work."""
 
 import json
 from pathlib import Path
@@ -13,49 +13,84 @@ from wsdm_arena.config import (
     ResolvedJudge,
     TemplateConfig,
     TruncationConfig,
+    TruncationPolicy,
 )
+from wsdm_arena.config.pseudo_labels import Order
+from wsdm_arena.preferences.selection import SEEN
 from wsdm_arena.prompts.progress import show_progress
 from wsdm_arena.prompts.store import build_token_store
 from wsdm_arena.scoring.scoreboard import Provenance, ScoreboardRow, judge_rows, slice_of
-from wsdm_arena.training.launch import describe_run, launch_training, locate_backbone
+from wsdm_arena.training.launch import describe_run, launch_training
 
 
-def tokenize_battles(
-    battles: pd.DataFrame,
+def tokenize_tables(
     judge: ResolvedJudge,
+    tokenizer_dir: Path,
     template: TemplateConfig,
     truncation: TruncationConfig,
     token_store: Path,
+    **tables: pd.DataFrame,
 ) -> dict[str, str]:
-    """Tokenise the battles as this judge reads them, or find that it was done before.
+    """Tokenise tables of pairs as this judge reads them, or find that it was done before.
 
     Returns:
         Path of the token table, by the name of the table that it holds.
     """
-    with show_progress(f"{judge.stage}.{judge.judge} tokens") as progress:
-        path = build_token_store(
-            battles,
-            table="battles",
-            tokenizer_dir=locate_backbone(judge.backbone),
-            revision=judge.revision,
+    return {
+        table: str(
+            tokenize_table(
+                table,
+                pairs,
+                name=f"{judge.stage}.{judge.judge}",
+                tokenizer_dir=tokenizer_dir,
+                template=template,
+                system_role=judge.system_role,
+                truncation=truncation,
+                policy=judge.truncation,
+                token_store=token_store,
+            )
+        )
+        for table, pairs in tables.items()
+    }
+
+
+def tokenize_table(
+    table: str,
+    pairs: pd.DataFrame,
+    *,
+    name: str,
+    tokenizer_dir: Path,
+    template: TemplateConfig,
+    system_role: bool,
+    truncation: TruncationConfig,
+    policy: TruncationPolicy,
+    token_store: Path,
+) -> Path:
+    """Tokenise one table with a progress bar; see :func:`wsdm_arena.prompts.store.build_token_store`."""
+    with show_progress(f"{name} tokens of {table}") as progress:
+        return build_token_store(
+            pairs,
+            table=table,
+            tokenizer_dir=tokenizer_dir,
             template=template,
-            system_role=judge.system_role,
+            system_role=system_role,
             truncation=truncation,
-            policy=judge.truncation,
+            policy=policy,
             root=token_store,
             progress=progress,
         )
-    return {"battles": str(path)}
 
 
 def train_judge(
     selection: Path,
     tokens: dict[str, str],
+    backbone: Path,
     judge: ResolvedJudge,
     preferences: PreferencesConfig,
     launcher: LauncherConfig,
     seed: int,
     training_runs: Path,
+    initial_checkpoint: Path | None = None,
 ) -> dict[str, Any]:
     """Train, predict and evaluate in one torchrun; a finished run is reused, a killed one goes on.
 
@@ -64,11 +99,13 @@ def train_judge(
     """
     run = describe_run(
         judge=judge,
+        backbone=backbone,
         selection=selection,
         tokens={table: Path(path) for table, path in tokens.items()},
         num_classes=preferences.num_classes,
         seed=seed,
         launcher=launcher,
+        initial_checkpoint=initial_checkpoint,
     )
     finished = launch_training(run, training_runs / f"{judge.stage}.{judge.judge}" / run.fingerprint, launcher)
     return {
@@ -82,6 +119,7 @@ def train_judge(
 def evaluate_judge(
     predictions: pd.DataFrame,
     predictions_at_start: pd.DataFrame,
+    selection: pd.DataFrame,
     battles: pd.DataFrame,
     simulated_truth: pd.DataFrame,
     judge: ResolvedJudge,
@@ -89,18 +127,22 @@ def evaluate_judge(
     reporting: ReportingConfig,
     run_context: dict[str, Any],
 ) -> list[ScoreboardRow]:
-    """Score the judge on the held-out fold, and its backbone as it was before the first update.
+    """Score the judge on the held-out fold, and what it started from before the first update.
+
+    A judge that was trained on that fold too gets a row that says so.
 
     Returns:
         Rows of the scoreboard: all battles, the slices, and that of a sample before the first update.
     """
     fold, provenance = preferences.held_out_fold, Provenance(**run_context)
+    seen = bool((selection["split"] == SEEN).any())
     rows = judge_rows(
         predictions,
         battles,
         stage=judge.stage,
         judge=judge.judge,
         fold=fold,
+        seen_in_training=seen,
         truth=simulated_truth,
         confidence=reporting.confidence,
         provenance=provenance,
@@ -118,3 +160,26 @@ def evaluate_judge(
         provenance=provenance,
     )
     return rows + [row for row in before if not slice_of(row)]
+
+
+def score_table_of_pairs(
+    checkpoint: Path,
+    tokens: Path,
+    *,
+    table: str,
+    judge: ResolvedJudge,
+    orders: tuple[Order, ...],
+    launcher: LauncherConfig,
+    scoring_runs: Path,
+) -> pd.DataFrame:
+    """Read every pair of a token table with a trained judge; what was read before is not read again.
+
+    Returns:
+        Predictions, see :class:`wsdm_arena.schemas.Predictions`.
+    """
+    from wsdm_arena.scoring.table_run import describe_scoring, score_table  # imports torch
+
+    request = describe_scoring(
+        checkpoint=checkpoint, tokens=tokens, table=table, judge=judge, orders=orders, launcher=launcher
+    )
+    return score_table(request, scoring_runs / f"{judge.stage}.{judge.judge}" / request.fingerprint, launcher)

@@ -1,0 +1,145 @@
+"""Raw data that is not one table: shards of many files, and checkpoints."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pandas as pd
+from kedro.io import AbstractDataset, DatasetError
+from kedro.utils import find_kedro_project
+
+from wsdm_arena.io.raw_table import RawTableDataset
+from wsdm_arena.preferences.raw_tables import RawTableError, find_files
+
+logger = logging.getLogger(__name__)
+
+
+class RawShardsDataset(AbstractDataset[Sequence[pd.DataFrame], list[Path]]):
+    """Parquet shards that are too large to be loaded as one table: nodes get their paths.
+
+    Saving is for the simulated arena only: it writes one file a frame, and refuses to replace what it did not write.
+
+    Args:
+        filepath: A folder, a glob pattern, or several with semicolons between; relative ones start from the project's
+            directory.
+        shard_name: File name of a shard, with ``{index}`` and ``{count}``.
+        cure: Where the files come from, for the message that they are missing.
+        metadata: For plugins.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        shard_name: str = "train-{index:05d}-of-{count:05d}.parquet",
+        cure: str = "",
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._filepath = filepath
+        self._shard_name = shard_name
+        self._cure = cure
+        self.metadata = metadata
+
+    def load(self) -> list[Path]:
+        """Paths of all shards, sorted by name.
+
+        Raises:
+            DatasetError: There are none; says what to do.
+        """
+        if absence := self.describe_absence():
+            raise DatasetError(absence)
+        return self._find_files()
+
+    def save(self, data: Sequence[pd.DataFrame]) -> None:
+        """Write every frame to a file of its own.
+
+        Raises:
+            DatasetError: A file is there that the simulated arena did not write.
+        """
+        shards = [self._shard(index, len(data)) for index in range(len(data))]
+        for shard in shards:
+            shard.check_writable()
+        self._check_strangers({Path(str(shard._filepath)).name for shard in shards})
+        for shard, table in zip(shards, data, strict=True):
+            shard.save(table)
+
+    def check_writable(self) -> None:
+        """Make sure that saving replaces nothing but shards of the simulated arena.
+
+        Raises:
+            DatasetError: A file is there that it did not write.
+        """
+        for path in self._find_files() if self._exists() else ():
+            RawTableDataset(filepath=str(path)).check_writable()
+
+    def describe_absence(self) -> str:
+        """Say what is missing and where it could come from; empty if something is there."""
+        try:
+            self._find_files()
+        except RawTableError as error:
+            return f"{error}. {self._cure}`kedro run --pipelines simulated_arena` writes simulated ones."
+        return ""
+
+    def _shard(self, index: int, count: int) -> RawTableDataset:
+        name = self._shard_name.format(index=index, count=count)
+        return RawTableDataset(filepath=str(Path(self._filepath) / name))
+
+    def _check_strangers(self, written: set[str]) -> None:
+        folder = Path(self._filepath)
+        present = {path.name for path in folder.glob("*.parquet")} if folder.is_dir() else set()
+        for name in present - written:
+            RawTableDataset(filepath=str(folder / name)).check_writable()
+            (folder / name).unlink()  # a shard of an earlier simulation, when there were more of them
+
+    def _find_files(self) -> list[Path]:
+        return find_files(self._filepath, relative_to=find_kedro_project(Path.cwd()) or Path.cwd())
+
+    def _exists(self) -> bool:
+        return not self.describe_absence()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath}
+
+
+class RawCheckpointDataset(AbstractDataset[NoReturn, Path]):
+    """A downloaded checkpoint: nodes get its folder.
+
+    Args:
+        filepath: The folder; a relative one starts from the working directory.
+        metadata: For plugins.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Path:
+        """Absolute path of the folder.
+
+        Raises:
+            DatasetError: It is missing; says what to do.
+        """
+        if absence := self.describe_absence():
+            raise DatasetError(absence)
+        return self._filepath.resolve()
+
+    def save(self, data: NoReturn) -> None:
+        """Always refuses: checkpoints are downloaded, or written by the simulated arena."""
+        raise DatasetError(f"{self._filepath} is a raw checkpoint; it cannot be saved")
+
+    def describe_absence(self) -> str:
+        """Say that the folder is missing and where it could come from; empty if it is there."""
+        if self._filepath.is_dir():
+            return ""
+        return (
+            f"{self._filepath}: there is no such folder. Put the checkpoint in the contest's inference layout there, "
+            f"name another backbone in judges.{self._filepath.name}.backbone.source, or let "
+            "`kedro run --pipelines simulated_checkpoints` write a tiny one"
+        )
+
+    def _exists(self) -> bool:
+        return not self.describe_absence()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}

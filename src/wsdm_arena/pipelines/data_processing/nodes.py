@@ -1,0 +1,24 @@
+"""Nodes of data processing that are more than a function of the library."""
+
+from pathlib import Path
+
+from wsdm_arena.config import JudgeConfig
+from wsdm_arena.prompts.progress import show_progress
+
+
+def import_raw_checkpoint(raw_checkpoint: Path, judge: JudgeConfig, backbone_store: Path) -> Path:
+    """Bring a downloaded checkpoint into the layout that transformers reads."""
+    return _import(raw_checkpoint, judge, backbone_store)
+
+
+def import_named_backbone(judge: JudgeConfig, backbone_store: Path) -> Path:
+    """Take the backbone that the judge names: a directory, or a repository of the hub."""
+    assert judge.backbone.source is not None
+    return _import(judge.backbone.source, judge, backbone_store)
+
+
+def _import(source: str | Path, judge: JudgeConfig, backbone_store: Path) -> Path:
+    from wsdm_arena.modeling.backbone_import import import_backbone
+
+    with show_progress("backbone") as progress:
+        return import_backbone(source, backbone=judge.backbone, root=backbone_store, progress=progress)

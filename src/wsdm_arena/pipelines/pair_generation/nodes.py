@@ -1,0 +1,66 @@
+"""Nodes of pair generation; the library does the work."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from wsdm_arena.config import GenerationConfig, SimulationConfig
+from wsdm_arena.generation.generate import default_engines, generate_answers
+from wsdm_arena.generation.mining import mine_prompts
+from wsdm_arena.generation.requests import draw_requests, needed_prompts
+from wsdm_arena.prompts.progress import show_progress
+
+
+def mine(
+    conversations: list[Path],
+    battles: pd.DataFrame,
+    collected_pairs: pd.DataFrame,
+    test_pairs: pd.DataFrame,
+    generation: GenerationConfig,
+    mining_folder: Path,
+) -> dict[str, Any]:
+    """Find prompts that occur once in the conversations and nowhere else.
+
+    Returns:
+        ``mined_prompts`` (path of a table) and ``report`` (counts).
+    """
+    output = mining_folder / "mined_prompts.parquet"
+    with show_progress("mined conversations") as progress:
+        report = mine_prompts(
+            conversations,
+            output=output,
+            mining=generation.mining,
+            seed=generation.seed,
+            excluded=[battles, collected_pairs, test_pairs],
+            max_prompts=needed_prompts(generation),
+            progress=progress,
+        )
+    return {"mined_prompts": output, "report": report.to_dict()}
+
+
+def draw_answer_requests(
+    mined_prompts: pd.DataFrame, generation: GenerationConfig
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Draw who answers which prompt in which round.
+
+    Returns:
+        Requests, and a report of the rounds' sizes.
+    """
+    tables = draw_requests(mined_prompts, generation)
+    return tables.requests, tables.report
+
+
+def answer_prompts(
+    requests: pd.DataFrame,
+    generation: GenerationConfig,
+    simulation: SimulationConfig,
+    simulated_prompts: pd.DataFrame,
+    answer_store: Path,
+) -> pd.DataFrame:
+    """Have every answer model answer its prompts; what was answered before is not asked again."""
+    from wsdm_arena.simulation.answer_engine import simulator_engine
+
+    engines = default_engines() | {"simulator": simulator_engine(simulated_prompts, simulation)}
+    with show_progress("answers") as progress:
+        return generate_answers(requests, generation, folder=answer_store, engines=engines, progress=progress)

@@ -1,0 +1,89 @@
+"""Nodes of pseudo-labelling; the library does the work."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from wsdm_arena.config import (
+    LauncherConfig,
+    PreferencesConfig,
+    PseudoLabelConfig,
+    ResolvedJudge,
+    TemplateConfig,
+    TruncationConfig,
+)
+from wsdm_arena.preferences.collected_pairs import reserved_prompt_groups
+from wsdm_arena.scoring.pseudo_labels import pseudo_label
+from wsdm_arena.stages.nodes import score_table_of_pairs, tokenize_table
+
+
+def tokenize_for_labels(
+    pairs: pd.DataFrame,
+    checkpoint: Path,
+    judge: ResolvedJudge,
+    config: PseudoLabelConfig,
+    template: TemplateConfig,
+    truncation: TruncationConfig,
+    token_store: Path,
+) -> dict[str, str]:
+    """Tokenise the pairs as this judge shall read them here, or find that it was done before.
+
+    Returns:
+        Path of the token table, under the key ``pairs``.
+    """
+    tokens = tokenize_table(
+        "pairs",
+        pairs,
+        name=f"{judge.stage}.{judge.judge}",
+        tokenizer_dir=checkpoint,
+        template=template,
+        system_role=judge.system_role,
+        truncation=truncation,
+        policy=config.truncation,
+        token_store=token_store,
+    )
+    return {"pairs": str(tokens)}
+
+
+def score_pairs_of_table(
+    checkpoint: Path,
+    tokens: dict[str, str],
+    judge: ResolvedJudge,
+    config: PseudoLabelConfig,
+    launcher: LauncherConfig,
+    scoring_runs: Path,
+) -> pd.DataFrame:
+    """Read every pair with a trained judge, in the orders that its labels are made of."""
+    return score_table_of_pairs(
+        checkpoint,
+        Path(tokens["pairs"]),
+        table="pairs",
+        judge=judge,
+        orders=config.labeller(judge.judge).orders,
+        launcher=launcher,
+        scoring_runs=scoring_runs,
+    )
+
+
+def combine_labels(
+    pairs: pd.DataFrame,
+    battles: pd.DataFrame,
+    test_pairs: pd.DataFrame,
+    config: PseudoLabelConfig,
+    preferences: PreferencesConfig,
+    **predictions: pd.DataFrame,
+) -> dict[str, Any]:
+    """Average what the judges say, and drop the pairs of which they are unsure.
+
+    Returns:
+        ``labels`` and their ``report``, which names the judges.
+    """
+    tables = pseudo_label(
+        pairs,
+        predictions,
+        config,
+        num_classes=preferences.num_classes,
+        forbidden_groups=reserved_prompt_groups(battles, test_pairs, preferences),
+    )
+    return {"labels": tables.labels, "report": tables.report}

@@ -1,0 +1,76 @@
+"""Two exported judges share the test pairs in a cascade; its verdicts become ``submission.csv``."""
+
+from kedro.pipeline import Node, Pipeline
+
+from wsdm_arena.config import RosterConfig
+from wsdm_arena.judging.submission import build_submission
+from wsdm_arena.pipelines.submission.nodes import evaluate_verdicts, judge_test_pairs, plan_cascade
+
+STAGES = ("student", "final")
+
+
+def create_pipeline(roster: RosterConfig) -> Pipeline:
+    """``plan -> judge -> submit`` for the students and for the final judges, and ``evaluate`` where votes are known."""
+    if not roster.students:
+        return Pipeline([])
+    return sum((_create_submission(stage, roster.students) for stage in STAGES), start=Pipeline([]))
+
+
+def _create_submission(stage: str, judges: tuple[str, ...]) -> Pipeline:
+    bundles = {judge: f"{stage}.{judge}.bundle" for judge in judges}
+    # The final judges have seen every battle, so both cascades are planned on what the students say of the held-out.
+    predictions = {judge: f"student.{judge}.predictions" for judge in judges}
+    cascade = f"params:submission.{stage}"
+    return Pipeline(
+        [
+            Node(
+                plan_cascade,
+                {
+                    "cascade": cascade,
+                    "submission": "params:submission",
+                    "preferences": "params:preferences",
+                    "battles": "battles",
+                    **predictions,
+                },
+                "cascade",
+                name="plan",
+            ),
+            Node(
+                judge_test_pairs,
+                {
+                    "test_pairs": "test_pairs",
+                    "cascade": "cascade",
+                    "submission": "params:submission",
+                    "token_store": "token_store",
+                    **bundles,
+                },
+                {"verdicts": "verdicts", "report": "report"},
+                name="judge",
+            ),
+            Node(build_submission, ["verdicts", "test_pairs", "sample_submission"], "submission", name="submit"),
+            Node(
+                evaluate_verdicts,
+                {
+                    "verdicts": "verdicts",
+                    "simulated_truth": "simulated_truth",
+                    "reporting": "params:reporting",
+                    "run_context": "run_context",
+                },
+                "scores",
+                name="evaluate",
+            ),
+        ],
+        namespace=f"submission.{stage}",
+        inputs={
+            "battles",
+            "test_pairs",
+            "sample_submission",
+            "simulated_truth",
+            "token_store",
+            "run_context",
+            *bundles.values(),
+            *predictions.values(),
+        },
+        parameters={cascade, "params:submission", "params:preferences", "params:reporting"},
+        tags="submission",
+    )
