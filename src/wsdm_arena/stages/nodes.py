@@ -179,7 +179,15 @@ def score_table_of_pairs(
     """
     from wsdm_arena.scoring.table_run import describe_scoring, score_table  # imports torch
 
+    training = judge.training
     request = describe_scoring(
-        checkpoint=checkpoint, tokens=tokens, table=table, judge=judge, orders=orders, launcher=launcher
+        checkpoint=checkpoint,
+        tokens=tokens,
+        table=table,
+        orders=orders,
+        dtype=training.dtype,
+        attention=judge.attention,
+        max_tokens_per_batch=training.max_tokens_per_scoring_batch or training.max_tokens_per_micro_batch,
+        launcher=launcher,
     )
     return score_table(request, scoring_runs / f"{judge.stage}.{judge.judge}" / request.fingerprint, launcher)
