@@ -10,30 +10,35 @@ Layout of a checkpoint directory::
 It is written under another name and renamed when it is complete.
 """
 
-import hashlib
-import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import load_file, save_file
-from transformers import MODEL_MAPPING, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from wsdm_arena.config import HeadConfig
 from wsdm_arena.config.judges import AttentionName
 from wsdm_arena.modeling.attention import UnsupportedJudgeError
 from wsdm_arena.modeling.backbone import as_dtype, load_backbone, load_config
+from wsdm_arena.modeling.backbone_weights import plain_config
+from wsdm_arena.modeling.directories import replacing_directory
 from wsdm_arena.modeling.head import Head
 from wsdm_arena.modeling.judge import Judge
+from wsdm_arena.modeling.manifest import ManifestError, write_manifest
+from wsdm_arena.modeling.manifest import read_manifest as read_any_manifest
+from wsdm_arena.modeling.weight_files import without_values, write_weights
+from wsdm_arena.runs.files import describe_file
 
 FORMAT = 1
 """Raised when the layout or the meaning of a field changes."""
 KIND = "wsdm_arena judge"
-MANIFEST, HEAD = "manifest.json", "head.safetensors"
+BUNDLE_KIND = "wsdm_arena bundle"
+"""A judge with all that is needed to use it; one that has the plain layout can be read as a checkpoint, too."""
+BUNDLE_FORMAT = 1
+HEAD = "head.safetensors"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -103,14 +108,10 @@ def save_judge_state(
         CheckpointError: A weight belongs to neither backbone nor head, or a manifest field is one of ours.
     """
     backbone, classifier = _split(state)
-    partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
-    for stale in directory.parent.glob(f".{directory.name}.*.partial"):  # of a process that was killed
-        shutil.rmtree(stale, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with replacing_directory(directory) as partial:
         _write_backbone(partial, backbone, config)
         save_file(classifier, partial / HEAD)
-        _copy_tokenizer(tokenizer_dir, partial)
+        copy_tokenizer(tokenizer_dir, partial)
         own = {
             "format": FORMAT,
             "kind": KIND,
@@ -121,9 +122,6 @@ def save_judge_state(
             "sliding_window": sliding_window,
         }
         _write_manifest(partial, own, manifest or {})
-        _replace(partial, directory)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return directory
 
 
@@ -172,19 +170,18 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: There is none, or it is of another kind or format.
     """
-    path = Path(directory) / MANIFEST
+    formats = {KIND: FORMAT, BUNDLE_KIND: BUNDLE_FORMAT}
     try:
-        manifest = json.loads(path.read_text())
-    except FileNotFoundError:
+        manifest = read_any_manifest(
+            directory, formats=formats, what="judge checkpoint", cure="train again or name another directory"
+        )
+    except ManifestError as error:
+        raise CheckpointError(str(error)) from error
+    if manifest["kind"] == BUNDLE_KIND and "plain" not in manifest["layouts"]:
         raise CheckpointError(
-            f"{directory} is no complete judge checkpoint: it has no {MANIFEST}; train again or name another directory"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
-    if manifest.get("kind") != KIND:
-        raise CheckpointError(f"{path} describes {manifest.get('kind')!r}, not a {KIND!r}")
-    if manifest.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {manifest.get('format')}, this version reads {FORMAT}")
+            f"{directory} is a bundle without the plain layout: open it with wsdm_arena.judging.Bundle, or export it "
+            "again with export.layouts: [plain, fused]"
+        )
     return manifest
 
 
@@ -203,7 +200,7 @@ def verify_files(directory: Path, manifest: Mapping[str, Any], *, checksums: boo
             raise CheckpointError(f"{path} is missing: the checkpoint is incomplete")
         if path.stat().st_size != file["size"]:
             raise CheckpointError(f"{path} has {path.stat().st_size} bytes, its manifest says {file['size']}")
-        if checksums and _sha256(path) != file["sha256"]:
+        if checksums and describe_file(path) != file:
             raise CheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's")
 
 
@@ -217,57 +214,20 @@ def _split(state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], 
     return parts["backbone"], parts["head"]
 
 
-def _write_backbone(directory: Path, weights: dict[str, torch.Tensor], config: PreTrainedConfig) -> None:
-    config = type(config).from_dict(config.to_dict())
-    model_class: Any = MODEL_MAPPING[type(config)]
-    config.architectures = [model_class.__name__]
-    config.dtype = next(iter(weights.values())).dtype
-    config.save_pretrained(str(directory))
-    shards = split_torch_state_dict_into_shards(weights, max_shard_size=MAX_SHARD_SIZE)
-    for name, keys in shards.filename_to_tensors.items():
-        save_file({key: weights[key] for key in keys}, directory / name, metadata={"format": "pt"})
-    if shards.is_sharded:
-        index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
-        (directory / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
-
-
-def _copy_tokenizer(source: Path | None, target: Path) -> None:
+def copy_tokenizer(source: Path | None, target: Path) -> None:
+    """Copy a tokenizer's files, those that there are, from one directory to another."""
     for name in TOKENIZER_FILES:
         if source is not None and (Path(source) / name).is_file():
             shutil.copyfile(Path(source) / name, target / name)
+
+
+def _write_backbone(directory: Path, weights: dict[str, torch.Tensor], config: PreTrainedConfig) -> None:
+    plain_config(config, dtype=next(iter(weights.values())).dtype).save_pretrained(str(directory))
+    write_weights(directory, weights, like=without_values(weights), max_shard_size=MAX_SHARD_SIZE)
 
 
 def _write_manifest(directory: Path, own: Mapping[str, Any], others: Mapping[str, Any]) -> None:
     clash = sorted({*own, "files"} & set(others))
     if clash:
         raise CheckpointError(f"manifest fields {clash} are the checkpoint's own; leave them out")
-    files = {path.name: {"size": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(directory.iterdir())}
-    for name in files:
-        _flush(directory / name)
-    path = directory / MANIFEST
-    path.write_text(json.dumps({**own, **others, "files": files}, indent=2, sort_keys=True))
-    _flush(path)
-
-
-def _replace(partial: Path, directory: Path) -> None:
-    """Rename the finished directory; an older one is out of the way only for the moment in between."""
-    old = directory.with_name(f".{directory.name}.{os.getpid()}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if directory.exists():
-        os.replace(directory, old)
-    os.replace(partial, directory)
-    _flush(directory.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    write_manifest(directory, {**own, **others})

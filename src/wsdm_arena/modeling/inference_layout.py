@@ -13,19 +13,18 @@ inputs to ``rows`` outputs; gate and up have ``intermediate_size`` rows each.
 """
 
 import re
-import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, PreTrainedConfig
+from transformers import PreTrainedConfig
 
-from wsdm_arena.modeling.backbone import LANGUAGE_MODEL_HEAD
-from wsdm_arena.modeling.checkpoint import MAX_SHARD_SIZE, TOKENIZER_FILES
+from wsdm_arena.modeling.backbone_weights import LayoutError, open_plain_backbone, plain_shapes
+from wsdm_arena.modeling.checkpoint import MAX_SHARD_SIZE, copy_tokenizer
 from wsdm_arena.modeling.directories import replacing_directory
-from wsdm_arena.modeling.weight_files import LazyState, find_weight_files, open_weights, write_weights
+from wsdm_arena.modeling.weight_files import LazyState, write_weights
 
 PREFIX = "model."
 """Of every backbone weight in the inference layout, and in transformers' language models."""
@@ -38,13 +37,7 @@ HEAD_KEYS: Mapping[str, str] = {
 """Our head's weights as the layout's ``nn.Sequential`` (dropout, linear, dropout, GELU, linear) numbers them."""
 LINEAR_HEAD_KEYS: Mapping[str, str] = {"output.weight": "score.weight"}
 
-Shapes = Mapping[str, tuple[int, ...]]
-
 _PROJECTION = re.compile(r"(?P<mlp>.*\.mlp\.)(?P<part>gate|up|gate_up)_proj\.(?P<kind>weight|bias)")
-
-
-class LayoutError(RuntimeError):
-    """Weights are not what their configuration and layout say."""
 
 
 def split_projections(fused: Mapping[str, Tensor]) -> LazyState:
@@ -92,13 +85,6 @@ def fuse_projections(plain: Mapping[str, Tensor]) -> LazyState:
     return LazyState(readers)
 
 
-def plain_shapes(config: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a backbone's weights, as transformers' own model of that configuration has them."""
-    with torch.device("meta"):
-        model = AutoModel.from_config(config)
-    return {key: tuple(value.shape) for key, value in model.state_dict().items()}
-
-
 def fused_shapes(config: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
     """The same in the inference layout.
 
@@ -115,46 +101,6 @@ def fused_shapes(config: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
                 )
     meta = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
     return {key: tuple(value.shape) for key, value in fuse_projections(meta).items()}
-
-
-def check_weights(state: Mapping[str, Tensor], expected: Shapes, *, place: str) -> None:
-    """Account for every key.
-
-    Args:
-        state: What a checkpoint holds.
-        expected: What it should hold.
-        place: What the message calls it.
-
-    Raises:
-        LayoutError: A key is missing or too many or has another shape; the message names it and both shapes.
-    """
-    problems = [f"{key} {expected[key]} is missing" for key in expected if key not in state]
-    for key in state:
-        shape = tuple(state[key].shape)
-        if key not in expected:
-            problems.append(f"{key} {shape} is unexpected")
-        elif shape != expected[key]:
-            problems.append(f"{key} has shape {shape} instead of {expected[key]}")
-    if problems:
-        shown = "; ".join(problems[:6]) + (f"; and {len(problems) - 6} more" if len(problems) > 6 else "")
-        raise LayoutError(f"{place}: {shown}")
-
-
-def open_plain_backbone(directory: Path) -> tuple[PreTrainedConfig, LazyState]:
-    """Read a plain checkpoint's backbone weights under the backbone's own names, checked.
-
-    Weights of a causal language model have a prefix, which is dropped, and an ``lm_head``, which is left out.
-
-    Raises:
-        LayoutError: The weights are not those of the configuration.
-        WeightFileError: They cannot be read.
-    """
-    config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
-    stored = open_weights(find_weight_files(directory))
-    names = {key.removeprefix(PREFIX): key for key in stored if not key.startswith(LANGUAGE_MODEL_HEAD)}
-    state = LazyState.renamed(stored, names)
-    check_weights(state, plain_shapes(config), place=f"{directory}, read as a {config.model_type}")
-    return config, state
 
 
 def write_fused_checkpoint(
@@ -186,9 +132,7 @@ def write_fused_checkpoint(
         config.architectures = None  # no class of transformers reads this layout
         config.dtype = dtype
         config.save_pretrained(str(partial_directory))
-        for name in TOKENIZER_FILES:
-            if (source / name).is_file():
-                shutil.copyfile(source / name, partial_directory / name)
+        copy_tokenizer(source, partial_directory)
     return target
 
 

@@ -1,0 +1,64 @@
+"""Manifests: what a directory of weights says of itself, written when all else is there."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wsdm_arena.modeling.directories import flush
+from wsdm_arena.runs.files import describe_file
+
+MANIFEST = "manifest.json"
+
+
+class ManifestError(RuntimeError):
+    """A directory's manifest is missing, damaged, or of something else."""
+
+
+def write_manifest(
+    directory: Path, fields: Mapping[str, Any], *, described: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
+    """Name every file below a directory with its size and SHA-256, and have the disk hold all of them.
+
+    Args:
+        directory: Complete but for the manifest.
+        fields: What else the manifest says.
+        described: Sizes and checksums that are known already, by path within the directory.
+    """
+    paths = {path.relative_to(directory).as_posix(): path for path in sorted(directory.rglob("*")) if path.is_file()}
+    known = described or {}
+    files = {name: dict(known[name]) if name in known else describe_file(path) for name, path in paths.items()}
+    for path in paths.values():
+        flush(path)
+    target = directory / MANIFEST
+    target.write_text(json.dumps({**fields, "files": files}, indent=2, sort_keys=True, allow_nan=False))
+    flush(target)
+
+
+def read_manifest(directory: Path, *, formats: Mapping[str, int], what: str, cure: str) -> dict[str, Any]:
+    """Read a manifest.
+
+    Args:
+        directory: Whose.
+        formats: Kinds that are accepted, and which format of each this version reads.
+        what: What messages call such a directory.
+        cure: What helps where there is no manifest.
+
+    Raises:
+        ManifestError: There is none, it is damaged, or of another kind or format.
+    """
+    path = Path(directory) / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise ManifestError(f"{directory} is no complete {what}: it has no {MANIFEST}; {cure}") from None
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise ManifestError(f"{path} is damaged: {error}") from error
+    kind = manifest.get("kind") if isinstance(manifest, dict) else None
+    if not isinstance(kind, str) or kind not in formats:
+        raise ManifestError(f"{path} describes {kind!r}, not a {' or '.join(map(repr, formats))}")
+    if manifest.get("format") != formats[kind]:
+        raise ManifestError(f"{path} has format {manifest.get('format')}, this version reads {formats[kind]}")
+    if not isinstance(manifest.get("files"), dict):
+        raise ManifestError(f"{path} is damaged: it names no files")
+    return manifest
