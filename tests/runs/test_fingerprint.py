@@ -1,12 +1,21 @@
 """A fingerprint changes with the result and with nothing else."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from wsdm_arena.config import HeadConfig, ResolvedJudge, TrainingConfig
-from wsdm_arena.runs.fingerprint import directory_digest, fingerprint, table_digest, training_fingerprint
+from wsdm_arena.runs.files import describe_file
+from wsdm_arena.runs.fingerprint import (
+    DirectoryChangedError,
+    directory_digest,
+    fingerprint,
+    manifest_digest,
+    table_digest,
+    training_fingerprint,
+)
 
 
 def judge(training: dict | None = None, **changes) -> ResolvedJudge:
@@ -85,6 +94,42 @@ def test_a_directory_is_named_by_its_visible_contents(tmp_path: Path):
     assert directory_digest(tmp_path) != first
     (tmp_path / "weights").rename(tmp_path / "weights2")
     assert directory_digest(tmp_path) != first
+
+
+def write_with_manifest(directory: Path, files: dict[str, bytes], **fields) -> Path:
+    for name, content in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(content)
+    described = {name: describe_file(directory / name) for name in files}
+    (directory / "manifest.json").write_text(json.dumps({**fields, "files": described}))
+    return directory
+
+
+def test_a_directory_with_a_manifest_is_named_by_the_files_it_states(tmp_path: Path):
+    files = {"weights": b"1", "fused/weights": b"2"}
+    first = manifest_digest(write_with_manifest(tmp_path / "first", files))
+    assert manifest_digest(write_with_manifest(tmp_path / "copy", files, made="yesterday")) == first
+    assert manifest_digest(write_with_manifest(tmp_path / "content", files | {"weights": b"3"})) != first
+    assert manifest_digest(write_with_manifest(tmp_path / "name", {"weight": b"1", "fused/weights": b"2"})) != first
+    (tmp_path / "first" / "weights").write_bytes(b"3")  # contents are not hashed again
+    assert manifest_digest(tmp_path / "first") == first
+
+
+def test_a_directory_that_differs_from_its_manifest_is_refused_by_name(tmp_path: Path):
+    path = write_with_manifest(tmp_path / "d", {"weights": b"1", "fused/weights": b"2"})
+    (path / "fused" / "weights").write_bytes(b"22")
+    with pytest.raises(DirectoryChangedError, match="fused/weights has 2 bytes, its manifest says 1"):
+        manifest_digest(path)
+    (path / "fused" / "weights").unlink()
+    with pytest.raises(DirectoryChangedError, match="fused/weights is missing"):
+        manifest_digest(path)
+    for content in ('{"files": ', "[]", '{"files": {"weights": 3}}', "{}"):
+        (path / "manifest.json").write_text(content)
+        with pytest.raises(DirectoryChangedError, match="damaged, or no manifest"):
+            manifest_digest(path)
+    (path / "manifest.json").unlink()
+    with pytest.raises(DirectoryChangedError, match="half written"):
+        manifest_digest(path)
 
 
 def test_a_table_is_named_by_its_values_and_their_order_not_by_its_file(tmp_path: Path):

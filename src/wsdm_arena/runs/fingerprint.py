@@ -58,6 +58,38 @@ def directory_digest(path: Path) -> str:
     return fingerprint({name.as_posix(): file_digest(p) for name, p in sorted(visible.items())})
 
 
+class DirectoryChangedError(RuntimeError):
+    """A directory is not what its manifest says."""
+
+
+def manifest_digest(directory: Path) -> str:
+    """Hash of a directory's file names and contents as its ``manifest.json`` states them; 16 hexadecimal digits.
+
+    Nothing is hashed again, only sizes are compared, so that it is quick for any number of gigabytes. Serves backbones,
+    checkpoints and bundles alike: each writes its manifest last, with ``files: {path: {size, sha256}}``.
+
+    Raises:
+        DirectoryChangedError: There is no such manifest, or a file is missing or has another size; it is named.
+    """
+    path = directory / "manifest.json"
+    try:
+        files = json.loads(path.read_text())["files"]
+        contents = {name: (file["size"], file["sha256"]) for name, file in files.items()}
+    except OSError:
+        raise DirectoryChangedError(
+            f"{directory} has no manifest.json: it is half written or something else; delete it and make it again"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DirectoryChangedError(f"{path} is damaged, or no manifest of files: {error!r}") from error
+    for name, (size, _) in contents.items():
+        file = directory / name
+        if not file.is_file():
+            raise DirectoryChangedError(f"{file} is missing, but its manifest names it; make {directory} again")
+        if file.stat().st_size != size:
+            raise DirectoryChangedError(f"{file} has {file.stat().st_size} bytes, its manifest says {size}")
+    return fingerprint({name: sha256 for name, (_, sha256) in contents.items()})
+
+
 def table_digest(table: pd.DataFrame) -> str:
     """Hash of a table's column names and values in their order, whatever library wrote it; 32 hexadecimal digits.
 
