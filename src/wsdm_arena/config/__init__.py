@@ -16,6 +16,7 @@ from wsdm_arena.config.project import (
 from wsdm_arena.config.prompts import TemplateConfig, TruncationConfig, TruncationPolicy
 from wsdm_arena.config.pseudo_labels import LabellerConfig, PseudoLabelConfig, PseudoLabelsConfig
 from wsdm_arena.config.run import RunConfig, TokenTable
+from wsdm_arena.config.scoring import ScoringConfig
 from wsdm_arena.config.training import (
     CheckpointConfig,
     EvaluationConfig,
@@ -55,6 +56,7 @@ __all__ = [
     "RunConfig",
     "SamplingConfig",
     "ScheduleConfig",
+    "ScoringConfig",
     "SimulationConfig",
     "StageConfig",
     "StrictConfig",
