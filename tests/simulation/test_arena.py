@@ -2,6 +2,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from wsdm_arena.config import SimulationConfig
 from wsdm_arena.simulation import SimulatedArena, ceiling_accuracy, simulate_arena
+from wsdm_arena.simulation.draws import Stream, open_stream
 from wsdm_arena.simulation.models import ROSTERS, draw_models
 
 SMALL = SimulationConfig(seed=7, num_battles=300, num_test_pairs=40)
@@ -81,6 +83,13 @@ def test_backbones_see_models_and_draws_of_no_run() -> None:
     assert set(backbones.train_table["model_a"]) <= set(ROSTERS["backbones"])
     skills = [model.skill for universe in ("runs", "backbones") for model in draw_models(universe, 7)]
     assert len(set(skills)) == 24
+
+
+def test_streams_keep_their_places() -> None:
+    """A stream's draws depend on its place in the list, so that a new one must be the last."""
+    assert get_args(Stream)[:5] == ("models", "train", "test", "ugly_train", "ugly_test")
+    first_draws = [open_stream("runs", 0, stream).integers(2**32) for stream in get_args(Stream)]
+    assert len(set(first_draws)) == len(first_draws)
 
 
 def test_the_size_of_one_table_does_not_change_the_other() -> None:

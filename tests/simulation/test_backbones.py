@@ -1,5 +1,6 @@
 """The committed backbones are what the recipes describe, small, and what the sample environment reads."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from transformers import AutoTokenizer
 from wsdm_arena.config import HeadConfig
 from wsdm_arena.modeling.judge import build_judge
 from wsdm_arena.simulation.backbones import BACKBONES, RECIPES, VOCABULARY_SIZE, load_sample_project
+from wsdm_arena.simulation.raw_checkpoints import write_raw_checkpoints
 
 PROJECT = Path(__file__).parents[2]
 
@@ -49,11 +51,15 @@ def test_a_committed_backbone_loads_strictly_and_has_learnt_something(family):
     assert spread > 0.021  # random weights have 0.02
 
 
-def test_the_sample_environment_reads_them():
-    project = load_sample_project(PROJECT / "conf")
-    folders = {judge: (PROJECT / config.backbone).resolve() for judge, config in project.judges.items()}
-    assert folders == {
-        "gemma": BACKBONES / "gemma",
-        "gemma_large": BACKBONES / "gemma",
-        "llama": BACKBONES / "llama",
+def test_the_sample_environment_starts_from_them():
+    """Directly, or from what the simulated arena makes of them: a null source is a raw checkpoint."""
+    backbones = {name: judge.backbone for name, judge in load_sample_project(PROJECT / "conf").judges.items()}
+    sources = {name: backbone.source and (PROJECT / backbone.source).resolve() for name, backbone in backbones.items()}
+    assert sources == {"gemma": None, "gemma_large": BACKBONES / "gemma", "llama": None}
+    assert {name: backbone.layout for name, backbone in backbones.items()} == {
+        "gemma": "fused",
+        "gemma_large": "plain",
+        "llama": "fused",
     }
+    written = inspect.signature(write_raw_checkpoints).parameters["judges"].default
+    assert set(written) == {name for name, source in sources.items() if source is None}

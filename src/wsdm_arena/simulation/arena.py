@@ -1,20 +1,16 @@
 """The simulated arena: raw tables in the contest's public formats, and the truth behind them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from wsdm_arena.config import SimulationConfig
-from wsdm_arena.simulation.battle import Battle, answer_prompt, draw_battle
-from wsdm_arena.simulation.draws import Universe, open_stream
+from wsdm_arena.simulation.battle import Battle
+from wsdm_arena.simulation.draws import Universe
 from wsdm_arena.simulation.models import SimulatedModel, draw_models
-from wsdm_arena.simulation.ugly import draw_ugly_reason, spoil
-from wsdm_arena.simulation.voters import draw_winner
-
-_MAX_REPEAT_DISTANCE = 200
-"""A repeated vote or prompt follows its first occurrence within so many rows."""
+from wsdm_arena.simulation.rows import VotedTable, draw_voted_rows
 
 
 @dataclass(frozen=True)
@@ -92,35 +88,11 @@ def ceiling_accuracy(simulated_truth: pd.DataFrame, ids: Iterable[str]) -> float
 
 
 def _draw_rows(
-    universe: Universe, config: SimulationConfig, table: str, num_rows: int, models: tuple[SimulatedModel, ...]
+    universe: Universe, config: SimulationConfig, table: VotedTable, num_rows: int, models: tuple[SimulatedModel, ...]
 ) -> pd.DataFrame:
-    """Draw battles and their votes; ids are unique across tables."""
-    rng = open_stream(universe, config.seed, "train" if table == "train" else "test")
-    ugly_rng = open_stream(universe, config.seed, "ugly_train" if table == "train" else "ugly_test")
-    battles: list[Battle] = []
-    rows = []
-    for _ in range(num_rows):
-        battle = draw_battle(rng, models)
-        if ugly_rng.random() < config.ugly_row_rate:
-            battle = _draw_ugly(ugly_rng, battle, battles, models)
-        battles.append(battle)
-        rows.append(_describe(battle) | {"winner": draw_winner(rng, battle.probability_a), "id": rng.bytes(16).hex()})
+    drawn = draw_voted_rows(universe, config, table, num_rows, models)
+    rows = [_describe(battle) | {"winner": winner, "id": row_id} for battle, winner, row_id in drawn]
     return pd.DataFrame(rows).assign(table=table)
-
-
-def _draw_ugly(
-    rng: np.random.Generator, battle: Battle, earlier: list[Battle], models: tuple[SimulatedModel, ...]
-) -> Battle:
-    """Spoil a battle, or put a repetition in its place."""
-    reason = draw_ugly_reason(rng)
-    if reason in {"repeated_vote", "repeated_prompt"} and earlier:
-        source = earlier[-1 - int(rng.integers(min(len(earlier), _MAX_REPEAT_DISTANCE)))]
-        if reason == "repeated_vote":
-            battle = source
-        else:
-            battle = answer_prompt(rng, models, source.task, source.book, source.prompt)
-        return replace(battle, ugly_reason=reason)
-    return spoil(rng, battle, reason)
 
 
 def _describe(battle: Battle) -> dict[str, object]:

@@ -3,17 +3,27 @@
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar, get_args
 
 import numpy as np
 
 Universe = Literal["runs", "backbones"]
-Stream = Literal["models", "train", "test", "ugly_train", "ugly_test"]
+Stream = Literal[
+    "models",
+    "train",
+    "test",
+    "ugly_train",
+    "ugly_test",
+    "collected",
+    "ugly_collected",
+    "conversations",
+    "ugly_conversations",
+]
 
 T = TypeVar("T")
 
 _UNIVERSES: tuple[Universe, ...] = ("runs", "backbones")
-_STREAMS: tuple[Stream, ...] = ("models", "train", "test", "ugly_train", "ugly_test")
+_STREAMS: tuple[Stream, ...] = get_args(Stream)  # new ones go to the end, or all earlier draws change
 
 
 def open_stream(universe: Universe, seed: int, stream: Stream) -> np.random.Generator:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -52,6 +52,7 @@ CONTROL_TOKENS = (
     "verdict is: [[B]]",
     "### Assistant A:\n",
 )
+NULL_BYTES = ("\x00", "\x00\x00\x00")
 ODD_UNICODE = (
     "\ufeff",  # byte order mark
     "\u200b\u200d",  # zero-width space and joiner
@@ -82,6 +83,20 @@ def spoil(rng: np.random.Generator, battle: Battle, reason: UglyReason) -> Battl
     ``repeated_vote`` and ``repeated_prompt`` need another battle and change nothing here.
     """
     return replace(_SPOILERS.get(reason, _leave)(rng, battle), ugly_reason=reason)
+
+
+def repeat_text(rng: np.random.Generator, text: str) -> str:
+    """Repeat a text, most often up to some thousand characters, rarely up to a million."""
+    num_characters = _LONGEST_EVER
+    if rng.random() >= _LONGEST_EVER_RATE:
+        num_characters = round(np.exp(rng.uniform(np.log(_SHORTEST_HUGE), np.log(_LONGEST_HUGE))))
+    return ((text + " ") * (num_characters // (len(text) + 1) + 1))[:num_characters]
+
+
+def insert_string(rng: np.random.Generator, text: str, strings: tuple[str, ...]) -> str:
+    """Put one of the strings at a random place of a text."""
+    position = int(rng.integers(len(text) + 1))
+    return text[:position] + pick(rng, strings) + text[position:]
 
 
 def _leave(rng: np.random.Generator, battle: Battle) -> Battle:
@@ -115,13 +130,9 @@ def _make_empty_prompt(rng: np.random.Generator, battle: Battle) -> Battle:
 
 
 def _make_huge(rng: np.random.Generator, battle: Battle) -> Battle:
-    """Repeat one text, most often a few thousand characters, rarely a million."""
+    """Make one of the texts huge; in an answer a voter finds that needless."""
     field = pick(rng, _FIELDS)
-    text = getattr(battle, field)
-    num_characters = _LONGEST_EVER
-    if rng.random() >= _LONGEST_EVER_RATE:
-        num_characters = round(np.exp(rng.uniform(np.log(_SHORTEST_HUGE), np.log(_LONGEST_HUGE))))
-    changes = {field: ((text + " ") * (num_characters // (len(text) + 1) + 1))[:num_characters]}
+    changes: dict[str, Any] = {field: repeat_text(rng, getattr(battle, field))}
     flaw_field = f"flaw_{field[-1]}"
     if field != "prompt" and getattr(battle, flaw_field) == "none":
         changes[flaw_field] = "needless_length"
@@ -129,11 +140,10 @@ def _make_huge(rng: np.random.Generator, battle: Battle) -> Battle:
 
 
 def _insert(rng: np.random.Generator, battle: Battle, strings: tuple[str, ...]) -> Battle:
-    """Put a string at a random place of one of the texts."""
+    """Put a string into one of the texts."""
     field = pick(rng, _FIELDS)
-    text = getattr(battle, field)
-    position = int(rng.integers(len(text) + 1))
-    return replace(battle, **{field: text[:position] + pick(rng, strings) + text[position:]})
+    changes: dict[str, Any] = {field: insert_string(rng, getattr(battle, field), strings)}
+    return replace(battle, **changes)
 
 
 def _insert_control_tokens(rng: np.random.Generator, battle: Battle) -> Battle:
@@ -141,7 +151,7 @@ def _insert_control_tokens(rng: np.random.Generator, battle: Battle) -> Battle:
 
 
 def _insert_null_bytes(rng: np.random.Generator, battle: Battle) -> Battle:
-    return _insert(rng, battle, ("\x00", "\x00\x00\x00"))
+    return _insert(rng, battle, NULL_BYTES)
 
 
 def _insert_odd_unicode(rng: np.random.Generator, battle: Battle) -> Battle:
