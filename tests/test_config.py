@@ -114,6 +114,159 @@ def test_a100_resolves_to_the_recipe_of_the_teacher_stage(conf):
     }
 
 
+COMMON = {  # what every training of the recipe has in common
+    "optimizer.peak_learning_rate": 2.5e-6,
+    "optimizer.betas": [0.9, 0.99],
+    "optimizer.epsilon": 1e-6,
+    "optimizer.weight_decay": 0.01,
+    "optimizer.kahan_summation": True,
+    "schedule.warmup_fraction": 0.1,
+    "schedule.initial_factor": 0.001,
+    "schedule.final_factor": 0.001,
+    "epochs": 1,
+    "dtype": "bfloat16",
+    "activation_checkpointing": True,
+    "max_battles": None,
+    "language_modeling_weight": 0,
+}
+STAGE_TABLE = [  # stage, judge, optimizer, battles per update, truncation, sliding window, tokens, sharding
+    ("teacher", "gemma", "adamw", 80, "per_field", True, 16_384, "gradients"),
+    ("teacher", "gemma_large", "adamw", 80, "per_field", True, 2_048, "full"),
+    ("teacher", "llama", "stable_adamw", 16, "per_field", True, 16_384, "gradients"),
+    ("student", "gemma", "adamw", 400, "per_field", False, 16_384, "gradients"),
+    ("student", "llama", "stable_adamw", 16, "per_field", True, 16_384, "gradients"),
+    ("pretraining", "gemma", "adamw", 80, "shared_budget", False, 16_384, "gradients"),
+    ("pretraining", "llama", "stable_adamw", 16, "shared_budget", True, 16_384, "gradients"),
+    ("final", "gemma", "adamw", 80, "shared_budget", False, 16_384, "gradients"),
+    ("final", "llama", "stable_adamw", 16, "shared_budget", True, 16_384, "gradients"),
+    ("final_held_out", "gemma", "adamw", 80, "shared_budget", False, 16_384, "gradients"),
+]
+
+
+def test_a100_resolves_to_the_recipes_table_of_stages(conf):
+    resolved = load("a100", conf)["parameters"]["resolved"]
+    assert [(stage, judge) for stage, judges in resolved.items() for judge in judges] == [
+        (stage, judge) for stage, judge, *_ in STAGE_TABLE
+    ]
+    for stage, judge, optimizer, battles_per_update, truncation, sliding_window, max_tokens, sharding in STAGE_TABLE:
+        cell = resolved[stage][judge]
+        training = leaves(cell["training"])
+        expected = COMMON | {
+            "optimizer.name": optimizer,
+            "battles_per_update": battles_per_update,
+            "max_tokens_per_micro_batch": max_tokens,
+            "sharding": sharding,
+            "evaluation.every_updates": 1000 if judge == "llama" else 200,
+        }
+        assert {key: training[key] for key in expected} == expected, (stage, judge)
+        assert cell["truncation"] == truncation, (stage, judge)
+        assert cell["sliding_window"] is sliding_window, (stage, judge)
+        assert cell["attention"] == "flash_attention"
+        assert cell["head"] == {"kind": "mlp", "dropout": 0.1}
+
+
+def test_a100_starts_where_the_recipe_does(conf):
+    judges = load("a100", conf)["parameters"]["judges"]
+    assert {name: (judge["backbone"]["source"], judge["backbone"]["layout"]) for name, judge in judges.items()} == {
+        "gemma": (None, "fused"),
+        "gemma_large": ("google/gemma-2-27b-it", "plain"),
+        "llama": (None, "fused"),
+    }
+    parameters = load("a100", conf)["parameters"]
+    assert parameters["preferences"]["first_phase_language"] == "en"
+    assert parameters["preferences"]["hold_back_every"] == 10
+
+
+def test_a100_labels_as_the_recipe_does(conf):
+    parameters = load("a100", conf)["parameters"]
+    assert parameters["roster"] == {
+        "teachers": ["gemma", "gemma_large", "llama"],
+        "students": ["gemma", "llama"],
+        "final_held_out": ["gemma"],
+    }
+    assert parameters["pseudo_labels"] == {
+        "collected_pairs": {
+            "truncation": "shared_budget",
+            "min_margin": 0.02,
+            "judges": {name: {"weight": 1.0, "orders": ["ab"]} for name in ("gemma", "gemma_large", "llama")},
+        },
+        "generated_pairs": {
+            "truncation": "per_field",
+            "min_margin": 0.03,
+            "judges": {"gemma": {"weight": 3.2, "orders": ["ab"]}, "llama": {"weight": 1.0, "orders": ["ba"]}},
+        },
+    }
+
+
+LATER_MODELS = {
+    "Qwen/Qwen2.5-72B-Instruct",
+    "meta-llama/Llama-3.3-70B-Instruct",
+    "google/gemma-2-27b-it",
+    "microsoft/phi-4",
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B",
+    "mistralai/Mistral-7B-Instruct-v0.3",
+    "internlm/internlm2_5-20b-chat",
+    "meta-llama/Llama-3.2-3B-Instruct",
+    "NousResearch/Hermes-3-Llama-3.1-8B",
+    "internlm/internlm3-8b-instruct",
+    "google/gemma-2-9b-it",
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B",
+    "meta-llama/Llama-3.2-1B-Instruct",
+}
+FIRST_MODELS = {
+    "Qwen/Qwen2.5-72B-Instruct",
+    "meta-llama/Llama-3.3-70B-Instruct",
+    "google/gemma-2-27b-it",
+    "microsoft/phi-4",
+    "Qwen/QwQ-32B-Preview",
+    "internlm/internlm2_5-20b-chat",
+    "meta-llama/Llama-3.2-3B-Instruct",
+    "internlm/internlm3-8b-instruct",
+    "google/gemma-2-9b-it",
+    "Qwen/Qwen2.5-7B-Instruct",
+    "deepseek-chat",
+    "MiniMax-Text-01",
+}
+
+
+def test_a100_generates_as_the_recipe_does(conf):
+    generation = load("a100", conf)["parameters"]["generation"]
+    models, rounds = generation["answer_models"], generation["rounds"]
+    assert generation["mining"] == {
+        "first_language": "English",
+        "min_words": 19,
+        "min_characters": 45,
+        "max_characters": None,
+    }
+    assert generation["sampling"] == {"temperature": 0.7, "top_p": 0.9, "max_new_tokens": 4096}
+    assert {name: (r["first_language"], r["others"], r["repeat_others_of"]) for name, r in rounds.items()} == {
+        "v1": ([0, 3_000], [0, 7_000], None),
+        "v2": ([3_000, 9_000], [7_000, 28_000], None),
+        "v3": ([9_000, 11_000], [28_000, None], "v1"),
+    }
+    assert list(rounds) == ["v1", "v2", "v3"]
+    asked = {name: {models[model]["model"] for model in r["answer_models"]} for name, r in rounds.items()}
+    assert asked == {"v1": FIRST_MODELS, "v2": LATER_MODELS, "v3": LATER_MODELS}
+    assert generation["vllm"]["gpu_memory_fraction"] == 0.8
+    assert generation["vllm"]["enforce_eager"] is True
+    hosted = {model["model"] for model in models.values() if model["engine"] == "openai"}
+    assert hosted == {"deepseek-chat", "MiniMax-Text-01"}
+    for name, model in models.items():
+        assert model["tensor_parallel_size"] * model["data_parallel_size"] in (
+            {1} if name in ("deepseek_v3", "minimax_01") else {4}
+        )
+
+
+def test_a100_submits_as_the_recipe_does(conf):
+    parameters = load("a100", conf)["parameters"]
+    submission = parameters["submission"]
+    assert submission["student"]["weights"] == {"gemma": 3.2, "llama": 1.0}
+    assert submission["final"]["weights"] == {"gemma": 2.5, "llama": 1.0}
+    assert submission["compare_with_threshold"] == 0.8
+    assert submission["max_tokens_per_batch"] == 8_192
+    assert parameters["export"]["layouts"] == ["plain", "fused"]
+
+
 def test_the_classes_defaults_are_the_recipe(conf):
     base = yaml.safe_load((conf / "base" / "parameters.yml").read_text())
     stated = TrainingConfig.model_validate(base["training"])
@@ -125,7 +278,8 @@ def test_the_classes_defaults_are_the_recipe(conf):
 def test_only_sample_reduces_the_size(conf):
     """The a100 environment adds hardware to base: no other figure changes."""
     a100 = yaml.safe_load((conf / "a100" / "parameters.yml").read_text())
-    hardware = {"processes_per_node", "backend", "device", "attention", "threads_per_process", "backbone", "revision"}
+    hardware = {"processes_per_node", "backend", "device", "devices", "attention", "threads_per_process"}
+    hardware |= {"tensor_parallel_size", "data_parallel_size"}
     assert {path.rpartition(".")[2] for path in leaves(a100)} <= hardware
     assert sorted(p.name for p in conf.iterdir() if p.is_dir()) == ["a100", "base", "local", "sample"]
 
@@ -147,6 +301,9 @@ SAMPLE_OTHERS = {
     "training.log_every_updates",
     "launcher.threads_per_process",
     "launcher.device",
+    "launcher.scoring_processes",
+    "submission.max_tokens_per_batch",
+    "stages.student.overrides.gemma.training.battles_per_update",
 }
 
 
@@ -159,26 +316,38 @@ def test_sample_is_the_recipe_with_smaller_numbers(conf):
             assert len(leaves(sample)[place]) < len(base[place]), place
         elif place.startswith("judges."):
             key = place.split(".", 2)[2]
-            assert key in {"backbone", *(f"training.{name}" for name in SAMPLE_TRAINING_SIZES)}, place
+            assert key in {"backbone.source", *(f"training.{name}" for name in SAMPLE_TRAINING_SIZES)}, place
+        elif place.startswith("generation."):
+            assert place.split(".")[1] in {"mining", "rounds", "answer_models"}, place
         else:
             assert place in SAMPLE_SIZES | {f"training.{name}" for name in SAMPLE_TRAINING_SIZES} | SAMPLE_OTHERS
     small, full = (load(env, conf)["parameters"] for env in ("sample", "a100"))
     for place in SAMPLE_SIZES:
         assert leaves(small)[place] < leaves(full)[place], place
-    for judge, cell in small["resolved"]["teacher"].items():
-        recipe = full["resolved"]["teacher"][judge]["training"]
-        assert cell["training"]["battles_per_update"] <= recipe["battles_per_update"]
-        assert cell["training"]["max_battles"] < 5_000
-        assert recipe["max_battles"] is None
+    assert {stage: list(judges) for stage, judges in small["resolved"].items()} == {
+        stage: list(judges) for stage, judges in full["resolved"].items()
+    }
+    for stage, judges in small["resolved"].items():
+        for judge, cell in judges.items():
+            recipe = full["resolved"][stage][judge]["training"]
+            assert cell["training"]["battles_per_update"] <= recipe["battles_per_update"]
+            assert cell["training"]["max_battles"] < 5_000
+            assert recipe["max_battles"] is None
+    assert list(small["generation"]["rounds"]) == list(full["generation"]["rounds"])
+    for name, round_ in small["generation"]["rounds"].items():
+        assert round_["repeat_others_of"] == full["generation"]["rounds"][name]["repeat_others_of"]
 
 
 def test_sample_downloads_no_backbone(conf):
     judges = load("sample", conf)["parameters"]["judges"]
     assert set(judges) == {"gemma", "gemma_large", "llama"}
-    for name, judge in judges.items():
-        backbone = (PROJECT / judge["backbone"]).resolve()
-        assert backbone.is_relative_to(PROJECT / "src"), name
-        assert {"config.json", "model.safetensors"} <= {file.name for file in backbone.iterdir()}, name
+    assert {name: judge["backbone"]["layout"] for name, judge in judges.items() if not judge["backbone"]["source"]} == {
+        "gemma": "fused",
+        "llama": "fused",
+    }
+    backbone = Path(judges["gemma_large"]["backbone"]["source"]).resolve()
+    assert backbone.is_relative_to(PROJECT / "src")
+    assert {"config.json", "model.safetensors"} <= {file.name for file in backbone.iterdir()}
 
 
 def test_local_is_merged_last_in_every_environment(conf):
@@ -213,6 +382,19 @@ def test_sample_and_full_size_never_share_a_data_root(conf):
         ({"judges": {"llama": {"training": {"optimizer": {"betas": [0.9]}}}}}, "judges.llama.training.optimizer", ""),
         ({"stages": {"teacher": {"training": {"epochs": 0}}}}, "stages.teacher.training.epochs", "greater than"),
         ({"roster": {"teachers": ["qwen"]}}, "roster.teachers", "qwen"),
+        ({"roster": {"students": ["gemma", "gemma"]}}, "roster.students", "more than once"),
+        ({"roster": {"students": ["llama"]}}, "roster.final_held_out", "['gemma'] are no students"),
+        ({"pseudo_labels": {"collected_pairs": {"judges": {"gema": {}}}}}, "pseudo_labels.collected_pairs", "gema"),
+        ({"pseudo_labels": {"generated_pairs": {"min_margin": 1.5}}}, "generated_pairs.min_margin", "less than 1"),
+        ({"submission": {"final": {"weights": {"gema": 1}}}}, "submission.final.weights", "gema"),
+        ({"submission": {"student": {"fit_share": 0}}}, "submission.student.fit_share", "greater than 0"),
+        ({"generation": {"rounds": {"v1": {"others": [9, 3]}}}}, "generation.rounds.v1", "start <= end"),
+        ({"generation": {"rounds": {"v3": {"repeat_others_of": "v9"}}}}, "generation", "v9"),
+        ({"generation": {"rounds": {"v1": {"answer_models": ["a", "b"]}}}}, "rounds.v1.answer_models", "['a', 'b']"),
+        ({"generation": {"answer_models": {"phi4": {"engine": "vlm"}}}}, "answer_models.phi4.engine", "vllm"),
+        ({"generation": {"answer_models": {"phi4": {"base_url": "http://x"}}}}, "answer_models.phi4", "openai"),
+        ({"judges": {"gemma": {"backbone": {"layout": "fussed"}}}}, "judges.gemma.backbone.layout", "fused"),
+        ({"export": {"layouts": []}}, "export.layouts", "at least 1"),
         ({"preferences": {"held_out_fold": 5}}, "preferences", "held_out_fold=5"),
         ({"truncation": {"per_field": {"max_response_tokens": 4000}}}, "truncation", "max_battle_tokens"),
         ({"stages": {"teacher": {"truncation": "per_fild"}}}, "stages.teacher.truncation", "per_field"),
@@ -236,11 +418,6 @@ def test_a_name_that_no_namespace_can_have_is_refused(conf, name):
     with pytest.raises(ValueError, match=r"a judge's name is a lower-case letter, then .* got ") as error:
         ProjectConfig.model_validate(sound | {"judges": judges})
     assert repr(name) in str(error.value)
-
-
-def test_every_stage_of_the_recipe_is_known_and_no_other(conf):
-    for stage in ("student", "pretraining", "final"):
-        assert stage in load("a100", conf, stages={stage: {"truncation": "shared_budget"}})["parameters"]["resolved"]
 
 
 def test_deep_merge_replaces_leaves_only():
@@ -322,8 +499,8 @@ def test_raw_files_may_lie_in_the_users_folder(conf):
 
 def test_relative_backbones_start_from_the_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    resolved = load("sample")["parameters"]["resolved"]["teacher"]["llama"]
-    assert Path(resolved["backbone"]) == PROJECT / "src/wsdm_arena/simulation/tiny_backbones/llama"
+    judge = load("sample")["parameters"]["judges"]["gemma_large"]
+    assert Path(judge["backbone"]["source"]) == PROJECT / "src/wsdm_arena/simulation/tiny_backbones/gemma"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,13 @@ import pandas as pd
 from wsdm_arena.config import LauncherConfig, ResolvedJudge, RunConfig, TokenTable
 from wsdm_arena.processes.supervisor import run_supervised
 from wsdm_arena.processes.torchrun import torchrun_command, torchrun_environment
-from wsdm_arena.runs.fingerprint import directory_digest, fingerprint, table_digest, training_fingerprint
+from wsdm_arena.runs.fingerprint import (
+    directory_digest,
+    fingerprint,
+    manifest_digest,
+    table_digest,
+    training_fingerprint,
+)
 from wsdm_arena.training.run import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -76,12 +82,12 @@ def describe_run(
         f"tokens.{table}": fingerprint({"key": path.name}) for table, path in sorted(tokens.items())
     }
     if initial_checkpoint is not None:
-        inputs["initial_checkpoint"] = directory_digest(initial_checkpoint)
+        inputs["initial_checkpoint"] = manifest_digest(initial_checkpoint)
     return RunConfig(
         seed=seed,
         fingerprint=training_fingerprint(
             judge=judge,
-            backbone=directory_digest(backbone),
+            backbone=_backbone_digest(backbone),
             inputs=inputs,
             seed=seed,
             num_classes=num_classes,
@@ -127,3 +133,8 @@ def launch_training(run: RunConfig, run_dir: Path, launcher: LauncherConfig) -> 
     if not finished.complete:
         raise RuntimeError(f"{name}: torchrun ended without an error, but {run_dir}/complete.json is missing")
     return finished
+
+
+def _backbone_digest(backbone: Path) -> str:
+    """An imported backbone vouches for its files; one that was made otherwise is read."""
+    return manifest_digest(backbone) if (backbone / "manifest.json").is_file() else directory_digest(backbone)

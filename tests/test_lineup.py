@@ -1,0 +1,51 @@
+import pytest
+from pydantic import ValidationError
+
+from wsdm_arena.config import TRAINING_TABLES, Lineup, RosterConfig, Training
+
+ROSTER = RosterConfig(teachers=("gemma", "qwen"), students=("gemma", "llama"), final_held_out=("llama",))
+
+
+def test_trainings_come_in_the_recipes_order():
+    assert list(map(str, ROSTER.trainings())) == [
+        "teacher.gemma",
+        "teacher.qwen",
+        "student.gemma",
+        "student.llama",
+        "pretraining.gemma",
+        "pretraining.llama",
+        "final.gemma",
+        "final.llama",
+        "final_held_out.llama",
+    ]
+    assert ROSTER.judges == ("gemma", "qwen", "llama")
+    assert {training.stage for training in ROSTER.trainings()} == set(TRAINING_TABLES)
+
+
+def test_without_students_there_are_only_teachers():
+    assert list(RosterConfig(teachers=("gemma",)).trainings()) == [Training("teacher", "gemma")]
+
+
+@pytest.mark.parametrize(
+    ("roster", "message"),
+    [
+        ({"teachers": []}, "at least 1"),
+        ({"teachers": ["a", "a"]}, r"roster\.teachers: \['a'\] stand there more than once"),
+        ({"teachers": ["a"], "students": ["a"], "final_held_out": ["b"]}, r"\['b'\] are no students"),
+        ({"teachers": ["a"], "students": ["a", "b", "c"]}, "at most 2"),
+    ],
+)
+def test_a_roster_that_makes_no_sense_is_refused(roster, message):
+    with pytest.raises(ValidationError, match=message):
+        RosterConfig.model_validate(roster)
+
+
+def test_judges_without_a_source_are_imported():
+    judges = {
+        "gemma": {"backbone": {"source": None}},
+        "qwen": {"backbone": {"source": "there"}},
+        "llama": {"backbone": {"source": None}},
+        "idle": {"backbone": {"source": None}},
+    }
+    lineup = Lineup.from_parameters({"roster": ROSTER.model_dump(), "judges": judges})
+    assert lineup.imported == ("gemma", "llama")
