@@ -5,6 +5,9 @@ BIN := .venv/bin
 DATA_ROOT := $(if $(BATTLES),data/own)
 ENV := # a variable of this name means something else to sh, so only the command line sets it
 BATTLES :=
+TEST :=
+COLLECTED :=
+CONVERSATIONS :=
 
 # Where torch comes from (default: the CPU build, or the CUDA build where there is an NVIDIA GPU), and which Python.
 export TORCH_INDEX_URL PYTHON
@@ -15,6 +18,11 @@ export KEDRO_DISABLE_TELEMETRY := 1
 empty :=
 space := $(empty) $(empty)
 joined = $(subst $(space),;,$(strip $(1)))
+comma := ,
+# Without conversations there is nothing to generate pairs from: then only the teachers are trained.
+own = data_root=$(DATA_ROOT) raw.train=$(call joined,$(BATTLES)) $(if $(TEST),raw.test=$(call joined,$(TEST))) \
+	$(if $(COLLECTED),raw.collected_pairs=$(call joined,$(COLLECTED))) \
+	$(if $(CONVERSATIONS),raw.conversations=$(call joined,$(CONVERSATIONS)),roster.students=[] roster.final_held_out=[])
 in_root = $(if $(DATA_ROOT),$(space)--params data_root=$(DATA_ROOT))
 in_env = $(if $(ENV),$(space)--env $(ENV))
 
@@ -26,6 +34,8 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Variables, such as make run BATTLES=\"one.parquet two.csv\":"
 	@echo "  BATTLES      your own battles for run: files, folders or patterns; no spaces in a name"
+	@echo "  TEST, COLLECTED, CONVERSATIONS   beside BATTLES: pairs to judge, pairs without votes, conversations to mine;"
+	@echo "               without conversations only the teachers are trained"
 	@echo "  DATA_ROOT    where run keeps what it makes (default: data/own with BATTLES, else data/sample)"
 	@echo "  ENV          Kedro environment of run and viz (default: sample)"
 	@echo "  TORCH_INDEX_URL, PYTHON   where torch comes from, and the Python to make .venv with"
@@ -33,14 +43,17 @@ help: ## This list
 setup: ## Make or refresh .venv; says first what it will download
 	@sh scripts/setup.sh
 
-run: setup ## Simulate an arena, train judges on it, print the scoreboard; or do so with your BATTLES
+run: setup ## Simulate an arena and go through the whole recipe on it; or train on your BATTLES
 ifeq ($(strip $(BATTLES)),)
 ifeq ($(filter-out sample,$(ENV)),)
 	$(BIN)/kedro run --pipelines simulated_arena$(in_env)$(in_root)
 endif
 	$(BIN)/kedro run$(in_env)$(in_root)
 else
-	exec $(BIN)/kedro run$(in_env) --params "data_root=$(DATA_ROOT),raw.train=$(call joined,$(BATTLES))"
+ifeq ($(filter-out sample,$(ENV)),)
+	$(BIN)/kedro run --pipelines simulated_checkpoints$(in_env)$(in_root)
+endif
+	exec $(BIN)/kedro run$(in_env) --params "$(subst $(space),$(comma),$(strip $(own)))"
 endif
 
 test: setup check ## All checks and all tests that need no GPU

@@ -1,4 +1,4 @@
-"""One line that shows how far tokenizing is."""
+"""One line that shows how far the work is."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,17 +8,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def show_progress(description: str) -> Iterator[Callable[[int, int], None]]:
+def show_progress(description: str) -> Iterator[Callable[[int, int | None], None]]:
     """Draw a progress bar while the context is open.
 
     Yields:
-        What :func:`~wsdm_arena.prompts.store.build_token_store` takes as ``progress``.
+        What to call with the number done and of all; None while the latter is unknown.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(description, total=None)
 
-        def update(num_done: int, num_all: int) -> None:
+        def update(num_done: int, num_all: int | None) -> None:
             bar.update(task, completed=num_done, total=num_all)
 
         yield update

@@ -1,9 +1,15 @@
 """Nodes of the simulated arena; the library does the work."""
 
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 
 from wsdm_arena.config import SimulationConfig
 from wsdm_arena.simulation.arena import simulate_arena
+from wsdm_arena.simulation.collected_pairs import simulate_collected_pairs
+from wsdm_arena.simulation.conversations import simulate_conversations
+from wsdm_arena.simulation.raw_checkpoints import write_raw_checkpoints
 
 
 def simulate(simulation: SimulationConfig) -> dict[str, pd.DataFrame]:
@@ -20,3 +26,23 @@ def simulate(simulation: SimulationConfig) -> dict[str, pd.DataFrame]:
         "sample_submission": arena.sample_submission,
         "simulated_truth": arena.simulated_truth,
     }
+
+
+def simulate_unlabelled(simulation: SimulationConfig) -> dict[str, Any]:
+    """Draw pairs without votes, and conversations to mine prompts from.
+
+    Returns:
+        ``simulated_collected_pairs`` (two tables), ``conversations`` (six shards) and ``simulated_prompts``: what the
+        simulated models need to know in order to answer the conversations' prompts.
+    """
+    conversations = simulate_conversations(simulation)
+    return {
+        "simulated_collected_pairs": simulate_collected_pairs(simulation),
+        "conversations": conversations.shards,
+        "simulated_prompts": conversations.prompts,
+    }
+
+
+def write_checkpoints(simulated_checkpoints: Path) -> None:
+    """Write the tiny backbones as checkpoints in the contest's inference layout."""
+    write_raw_checkpoints(simulated_checkpoints)

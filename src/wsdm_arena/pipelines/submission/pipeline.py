@@ -1,5 +1,7 @@
 """Two exported judges share the test pairs in a cascade; its verdicts become ``submission.csv``."""
 
+from functools import partial, update_wrapper
+
 from kedro.pipeline import Node, Pipeline
 
 from wsdm_arena.config import RosterConfig
@@ -49,9 +51,10 @@ def _create_submission(stage: str, judges: tuple[str, ...]) -> Pipeline:
             ),
             Node(build_submission, ["verdicts", "test_pairs", "sample_submission"], "submission", name="submit"),
             Node(
-                evaluate_verdicts,
+                update_wrapper(partial(evaluate_verdicts, stage=stage), evaluate_verdicts),
                 {
                     "verdicts": "verdicts",
+                    "test_pairs": "test_pairs",
                     "simulated_truth": "simulated_truth",
                     "reporting": "params:reporting",
                     "run_context": "run_context",

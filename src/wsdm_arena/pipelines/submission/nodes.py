@@ -1,0 +1,111 @@
+"""Nodes of the submission; the library does the work."""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from wsdm_arena.config import CascadeConfig, PreferencesConfig, ReportingConfig, SubmissionConfig
+from wsdm_arena.scoring import cascade_plan
+from wsdm_arena.scoring.scoreboard import Provenance, ScoreboardRow, known_votes, verdict_rows
+from wsdm_arena.stages.nodes import tokenize_table
+
+
+def plan_cascade(
+    cascade: CascadeConfig,
+    submission: SubmissionConfig,
+    preferences: PreferencesConfig,
+    battles: pd.DataFrame,
+    **predictions: pd.DataFrame,
+) -> dict[str, Any]:
+    """Settle weights and threshold, and foretell on the held-out fold what they mean.
+
+    Arguments after the fourth are the judges' held-out predictions, the first judge's first.
+    """
+    return cascade_plan.plan_cascade(
+        cascade,
+        predictions,
+        battles[battles["fold"] == preferences.held_out_fold],
+        compare_with_threshold=submission.compare_with_threshold,
+    )
+
+
+def judge_test_pairs(
+    test_pairs: pd.DataFrame,
+    cascade: dict[str, Any],
+    submission: SubmissionConfig,
+    token_store: Path,
+    **bundles: Path,
+) -> dict[str, Any]:
+    """Have the first judge read every pair, and the second those whose winner it can change, within the time budget.
+
+    Returns:
+        ``verdicts`` and the cascade's ``report``.
+    """
+    # These import torch, which takes seconds.
+    from wsdm_arena.judging.bundle import Bundle
+    from wsdm_arena.judging.cascade import run_cascade
+    from wsdm_arena.judging.reading import CascadeJudge
+    from wsdm_arena.modeling.devices import choose_devices, choose_dtype
+    from wsdm_arena.prompts.progress import show_progress
+
+    began = time.monotonic()
+    dtype = choose_dtype(submission.dtype, *choose_devices(submission.devices))
+    judges = []
+    for name, path in bundles.items():
+        bundle = Bundle.open(path)
+        tokens = tokenize_table(
+            "test_pairs",
+            test_pairs,
+            name=name,
+            tokenizer_dir=bundle.tokenizer_dir,
+            template=bundle.prompt.template,
+            system_role=bundle.prompt.system_role,
+            truncation=bundle.prompt.truncation,
+            policy=bundle.prompt.policy,
+            token_store=token_store,
+        )
+        load = partial(bundle.load_judge, attention=submission.attention, dtype=dtype)
+        judges.append(CascadeJudge.from_store(name, load, tokens, devices=submission.devices))
+    with show_progress("judged tokens") as progress:
+        done = 0
+
+        def advance(_: str, num_tokens: int) -> None:
+            nonlocal done
+            done += num_tokens
+            progress(done, None)
+
+        budget = submission.time_budget_s
+        result = run_cascade(
+            judges,
+            test_pairs,
+            weights=cascade["weights"],
+            threshold=cascade["threshold"],
+            compare_with_threshold=submission.compare_with_threshold,
+            time_budget_s=None if budget is None else max(0.0, budget - (time.monotonic() - began)),
+            max_tokens_per_batch=submission.max_tokens_per_batch,
+            on_batch=advance,
+        )
+    return {"verdicts": result.verdicts, "report": result.report.to_dict()}
+
+
+def evaluate_verdicts(
+    verdicts: pd.DataFrame,
+    test_pairs: pd.DataFrame,
+    simulated_truth: pd.DataFrame,
+    stage: str,
+    reporting: ReportingConfig,
+    run_context: dict[str, Any],
+) -> list[ScoreboardRow]:
+    """Score the cascade on the test pairs where their votes are known, as in the simulated arena."""
+    return verdict_rows(
+        verdicts,
+        known_votes(test_pairs, simulated_truth),
+        stage="submission",
+        judge=stage,
+        truth=simulated_truth,
+        confidence=reporting.confidence,
+        provenance=Provenance(**run_context),
+    )
