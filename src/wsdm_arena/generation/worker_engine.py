@@ -1,0 +1,235 @@
+"""Engines that run in worker processes: vLLM in its own environment, transformers in ours."""
+
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from wsdm_arena.config.generation import AnswerModelConfig, GenerationConfig
+from wsdm_arena.generation import vllm_worker
+from wsdm_arena.generation.answer_reader import AnswerReader
+from wsdm_arena.generation.engine import Answer, AnswerEngine, AnswerRequest, EngineConfigError, EngineError
+from wsdm_arena.generation.vllm_worker import Job
+from wsdm_arena.generation.worker_pool import PoolSpec
+from wsdm_arena.processes import ProcessFailed, run_supervised
+
+logger = logging.getLogger(__name__)
+
+_SUPERVISION_MARGIN_S = 10.0  # the pool stops its workers; only then is it killed itself
+_EXCEPTION_LINE = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt|Exit)\b")
+_TRANSFORMERS_GRACE_S = 5.0
+
+
+@dataclass(frozen=True)
+class WorkerKind:
+    """How the workers of one answer model are started.
+
+    Attributes:
+        command: What each is started with, the job file's path aside.
+        environments: Variables of each worker; as many as there are workers.
+        engine: See :class:`~wsdm_arena.generation.vllm_worker.Job`.
+        batch_requests: Requests in a batch; None: the worker's choice.
+        grace_s: How long a worker may take to stop.
+    """
+
+    command: Sequence[str]
+    environments: Sequence[Mapping[str, str]]
+    engine: Mapping[str, Any]
+    batch_requests: int | None
+    grace_s: float
+
+
+class WorkerEngine:
+    """Has worker processes answer; each loads the model once, and all are gone when :meth:`answer` returns.
+
+    Args:
+        name: Of the answer model, for messages and the log.
+        model: Directory or hub name.
+        kind: How workers are started.
+        generation: For its sampling.
+        log_folder: Where what the workers print is kept; None: it is only shown.
+    """
+
+    def __init__(
+        self, name: str, model: str, kind: WorkerKind, generation: GenerationConfig, log_folder: Path | None
+    ) -> None:
+        self._name, self._model, self._kind, self._log_folder = name, model, kind, log_folder
+        sampling = generation.sampling
+        self._sampling = {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_new_tokens,
+        }
+
+    def answer(self, requests: Sequence[AnswerRequest], on_answer: Callable[[Answer], None]) -> None:
+        """See :class:`~wsdm_arena.generation.engine.AnswerEngine`; call it from the main thread, as signals need it."""
+        with tempfile.TemporaryDirectory(prefix="wsdm-arena-workers-") as name:
+            folder = Path(name)
+            jobs = self._write_jobs(folder, requests)
+            pool = self._write_pool(folder, jobs)
+            stop_file = folder / "stop"
+            reader = AnswerReader([Path(job.answers) for job in jobs], on_answer, on_failure=stop_file.touch)
+            failure = self._supervise(pool, reader)
+        if reader.failure is not None:
+            raise reader.failure
+        if failure is not None:
+            raise failure
+
+    def _supervise(self, pool: Path, reader: AnswerReader) -> EngineError | None:
+        log_path = None
+        if self._log_folder is not None:
+            self._log_folder.mkdir(parents=True, exist_ok=True)
+            log_path = self._log_folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', self._name)[:80]}.log"
+        command = [sys.executable, "-m", "wsdm_arena.generation.worker_pool", str(pool)]
+        with reader:
+            try:
+                run_supervised(command, grace_s=self._kind.grace_s + _SUPERVISION_MARGIN_S, log_path=log_path)
+            except ProcessFailed as error:
+                return EngineError(f"worker processes failed: {_last_words(error)}\n{error}")
+        return None
+
+    def _write_jobs(self, folder: Path, requests: Sequence[AnswerRequest]) -> list[Job]:
+        """Deal requests out to the workers, no more than there are requests."""
+        num_workers = min(len(self._kind.environments), len(requests))
+        jobs = []
+        for rank in range(num_workers):
+            share = folder / f"requests-{rank}.jsonl"
+            share.write_text("".join(f"{json.dumps(asdict(request))}\n" for request in requests[rank::num_workers]))
+            jobs.append(
+                Job(
+                    model=self._model,
+                    engine=dict(self._kind.engine),
+                    sampling=self._sampling,
+                    batch_requests=self._kind.batch_requests,
+                    requests=str(share),
+                    answers=str(folder / f"answers-{rank}.jsonl"),
+                )
+            )
+        return jobs
+
+    def _write_pool(self, folder: Path, jobs: Sequence[Job]) -> Path:
+        commands = []
+        for rank, job in enumerate(jobs):
+            job_file = folder / f"job-{rank}.json"
+            job_file.write_text(json.dumps(asdict(job)))
+            commands.append([*self._kind.command, str(job_file)])
+        spec = PoolSpec(
+            commands=commands,
+            environments=[dict(environment) for environment in self._kind.environments[: len(jobs)]],
+            grace_s=self._kind.grace_s,
+            stop_file=str(folder / "stop"),
+            lock_file=str(self._log_folder / ".workers.lock") if self._log_folder else None,
+        )
+        path = folder / "pool.json"
+        path.write_text(json.dumps(asdict(spec)))
+        return path
+
+
+def vllm_engine(
+    name: str,
+    model: AnswerModelConfig,
+    generation: GenerationConfig,
+    *,
+    project_path: Path,
+    log_folder: Path | None = None,
+) -> AbstractContextManager[AnswerEngine]:
+    """Make an engine of ``data_parallel_size`` vLLM workers with ``tensor_parallel_size`` GPUs each.
+
+    The GPUs are taken in order from those that this process may use. Where there is none (a CPU build of vLLM), none
+    is assigned.
+
+    Args:
+        name: Of the answer model.
+        model: The answer model.
+        generation: For sampling and ``vllm``.
+        project_path: Where a relative ``generation.vllm.python`` starts from.
+        log_folder: Where what the workers print is kept.
+
+    Raises:
+        EngineConfigError: There is no such interpreter, or there are too few GPUs.
+    """
+    python = project_path / generation.vllm.python
+    if not os.access(python, os.X_OK):
+        raise EngineConfigError(
+            f"generation.vllm.python: {python} is no interpreter, and answer model {name!r} needs one that can import "
+            f"vllm. Make it with: python -m venv {python.parent.parent} && {python} -m pip install vllm"
+        )
+    kind = WorkerKind(
+        command=[str(python), vllm_worker.__file__],
+        environments=_worker_environments(name, model, visible_gpus()),
+        engine={
+            "revision": model.revision,
+            "trust_remote_code": model.trust_remote_code,
+            "tensor_parallel_size": model.tensor_parallel_size,
+            "gpu_memory_utilization": generation.vllm.gpu_memory_fraction,
+            "enforce_eager": generation.vllm.enforce_eager,
+            "max_model_len": model.max_model_tokens,
+        },
+        batch_requests=None,
+        grace_s=generation.vllm.stop_grace_s,
+    )
+    return nullcontext(WorkerEngine(name, model.model, kind, generation, log_folder))
+
+
+def transformers_engine(
+    name: str, model: AnswerModelConfig, generation: GenerationConfig, *, log_folder: Path | None = None
+) -> AbstractContextManager[AnswerEngine]:
+    """Make an engine of one worker that runs transformers' ``generate`` with batches of ``max_concurrency`` prompts.
+
+    Raises:
+        EngineConfigError: It shall run in parallel, which only vLLM does.
+    """
+    if model.tensor_parallel_size > 1 or model.data_parallel_size > 1:
+        raise EngineConfigError(
+            f"answer model {name!r}: engine transformers runs on one device; set tensor_parallel_size and "
+            "data_parallel_size to 1, or engine to vllm"
+        )
+    kind = WorkerKind(
+        command=[sys.executable, "-m", "wsdm_arena.generation.transformers_worker"],
+        environments=[{}],
+        engine={
+            "revision": model.revision,
+            "trust_remote_code": model.trust_remote_code,
+            "max_model_len": model.max_model_tokens,
+        },
+        batch_requests=model.max_concurrency,
+        grace_s=_TRANSFORMERS_GRACE_S,
+    )
+    return nullcontext(WorkerEngine(name, model.model, kind, generation, log_folder))
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` spells them; torch is not asked."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        devices = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
+        return [str(index) for index in range(len(devices))]
+    return [name for name in (part.strip() for part in listed.split(",")) if name and name != "-1"]
+
+
+def _worker_environments(name: str, model: AnswerModelConfig, gpus: Sequence[str]) -> list[dict[str, str]]:
+    quiet = {"VLLM_NO_USAGE_STATS": "1"}  # nothing is reported to anyone
+    size, num_workers = model.tensor_parallel_size, model.data_parallel_size
+    if not gpus:
+        return [dict(quiet) for _ in range(num_workers)]
+    if size * num_workers > len(gpus):
+        raise EngineConfigError(
+            f"answer model {name!r}: tensor_parallel_size {size} x data_parallel_size {num_workers} needs "
+            f"{size * num_workers} GPUs, {len(gpus)} are visible ({', '.join(gpus)}); lower one of them"
+        )
+    shares = [gpus[rank * size : (rank + 1) * size] for rank in range(num_workers)]
+    return [{**quiet, "CUDA_VISIBLE_DEVICES": ",".join(share)} for share in shares]
+
+
+def _last_words(error: ProcessFailed) -> str:
+    """Pick the line that says most: the last exception's, else the last one."""
+    lines = [line for line in str(error).splitlines()[1:] if line.strip() and not line.startswith("All it printed: ")]
+    exceptions = [line for line in lines if _EXCEPTION_LINE.match(line)]
+    return (exceptions or lines or ["(nothing)"])[-1].strip()[:300]

@@ -1,0 +1,130 @@
+"""Run the workers of one answer model side by side: ``python -m wsdm_arena.generation.worker_pool <pool.json>``.
+
+The one command that is supervised (:func:`wsdm_arena.processes.run_supervised`) for any number of workers. Its own end
+ends them: on SIGTERM, which it also gets when its supervisor is killed, it asks the workers to stop, waits, and kills
+what is left. A worker that fails does not stop the others.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+
+from wsdm_arena.generation.lock import hold_lock
+from wsdm_arena.processes import parent_death
+from wsdm_arena.processes.failure import describe_signal
+
+_POLL_INTERVAL_S = 0.1
+_LOCK_MARGIN_S = 15.0
+
+
+@dataclass(frozen=True)
+class PoolSpec:
+    """What the pool is to run.
+
+    Attributes:
+        commands: One a worker.
+        environments: Variables added for each worker.
+        grace_s: How long workers may take to stop before they are killed.
+        stop_file: The pool stops, as after SIGTERM, when this file appears.
+        lock_file: Held until all workers are gone; None: no lock. The workers of a run that was killed may need
+            ``grace_s`` to free their GPUs, and a new run waits for them.
+    """
+
+    commands: list[list[str]]
+    environments: list[dict[str, str]]
+    grace_s: float
+    stop_file: str
+    lock_file: str | None
+
+
+class _Termination:
+    """Whether SIGTERM has arrived."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+
+
+def run_pool(spec: PoolSpec) -> int:
+    """Run all workers to their ends.
+
+    Returns:
+        Exit code: 0 if every worker ended well, 143 if the pool was stopped, else 1.
+    """
+    termination = _Termination()
+    lock = hold_lock(Path(spec.lock_file), wait_s=spec.grace_s + _LOCK_MARGIN_S) if spec.lock_file else nullcontext()
+    with lock:
+        workers: list[subprocess.Popen[bytes]] = []
+        try:
+            for command, environment in zip(spec.commands, spec.environments, strict=True):
+                workers.append(_start(command, environment))
+            while any(worker.poll() is None for worker in workers):
+                if termination.requested or Path(spec.stop_file).exists():
+                    return 128 + signal.SIGTERM
+                time.sleep(_POLL_INTERVAL_S)
+        finally:
+            _stop(workers, spec.grace_s)
+    return _report([worker.returncode for worker in workers])
+
+
+def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    exec_script = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid())]
+    return subprocess.Popen(
+        [*exec_script, *command],
+        # Process titles are written over /proc/<pid>/environ unless the last is set: clean-up finds processes there.
+        env={**os.environ, **environment, "SPT_NOENV": "1"},
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def _stop(workers: list[subprocess.Popen[bytes]], grace_s: float) -> None:
+    """Let workers stop themselves and their processes, then kill what is left of them."""
+    for worker in workers:
+        if worker.poll() is None:
+            worker.terminate()
+    deadline = time.monotonic() + grace_s
+    while any(worker.poll() is None for worker in workers) and time.monotonic() < deadline:
+        time.sleep(_POLL_INTERVAL_S)
+    for process in _family():
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    for worker in workers:
+        worker.wait()
+
+
+def _family() -> list[psutil.Process]:
+    """All processes that came of this one, orphans included; without a supervisor's mark only its descendants."""
+    mark = os.environ.get(parent_death.SUPERVISOR_VARIABLE)
+    family = set(psutil.Process().children(recursive=True))
+    if mark is not None:
+        for process in psutil.process_iter(["environ"]):
+            if (process.info["environ"] or {}).get(parent_death.SUPERVISOR_VARIABLE) == mark:
+                family.add(process)
+    return [process for process in family if process.pid != os.getpid()]
+
+
+def _report(returncodes: list[int]) -> int:
+    for number, code in enumerate(returncodes, start=1):
+        if code < 0:  # a signal leaves no last words
+            sys.stderr.write(f"worker {number} of {len(returncodes)} was ended by {describe_signal(-code)}\n")
+    return 1 if any(returncodes) else 0
+
+
+if __name__ == "__main__":
+    described: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    sys.exit(run_pool(PoolSpec(**described)))

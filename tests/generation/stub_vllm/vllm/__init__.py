@@ -1,0 +1,62 @@
+"""Stands in for vLLM: notes how it is used in ``$STUB_LOG`` and misbehaves as ``$STUB_MANNERS`` says.
+
+Answers are a function of prompt and seed. Like vLLM it has a process of its own, and refuses a whole batch for one
+prompt that is too long.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+MANNERS = os.environ.get("STUB_MANNERS", "").split()
+LONGEST_PROMPT = 1000
+
+
+def _note(kind: str, **fields: object) -> None:
+    line = json.dumps({"kind": kind, "pid": os.getpid(), **fields}) + "\n"
+    with open(os.environ["STUB_LOG"], "a") as file:
+        file.write(line)
+
+
+class SamplingParams:
+    def __init__(self, **fields: object) -> None:
+        self.fields = fields
+
+
+class LLM:
+    def __init__(self, **fields: object) -> None:
+        import requests  # a package's name that this project's generation package has a module of
+
+        names = ("CUDA_VISIBLE_DEVICES", "VLLM_NO_USAGE_STATS", "SPT_NOENV")
+        environment = {name: os.environ.get(name) for name in names}
+        _note("load", fields=fields, environment=environment, requests=requests.__file__)
+        print("garbage", '{"request_id": "r0", "text": "from stdout"', "\x1b[31m", flush=True)
+        if "never-starts" in MANNERS:
+            raise RuntimeError("CUDA out of memory")
+        self._core = subprocess.Popen(["sleep", "300"], start_new_session=True)
+
+    def chat(self, conversations: list, parameters: list, use_tqdm: bool) -> list:
+        prompts = [turns[0]["content"] for turns in conversations]
+        if any(len(prompt) > LONGEST_PROMPT for prompt in prompts):
+            raise ValueError("The prompt is longer than the maximum model length of 1000")
+        outputs = []
+        for turns, prompt, each in zip(conversations, prompts, parameters, strict=True):
+            assert len(turns) == 1
+            assert turns[0]["role"] == "user"
+            time.sleep(float(os.environ.get("STUB_SECONDS", "0")))
+            _note("answer", prompt=prompt, sampling=each.fields)
+            text, finish_reason = f"{prompt} -> {each.fields['seed']}", "stop"
+            if "cut off" in prompt:
+                finish_reason = "length"
+            if "aborted" in prompt:
+                finish_reason = "abort"
+            outputs.append(SimpleNamespace(outputs=[SimpleNamespace(text=text, finish_reason=finish_reason)]))
+        if "dies" in MANNERS and os.environ.get("CUDA_VISIBLE_DEVICES", "0") == "0":
+            sys.stderr.write("Segmentation fault\n")
+            os.kill(os.getpid(), 9)
+        if "raises" in MANNERS:
+            raise RuntimeError("the engine core has died")
+        return outputs

@@ -1,0 +1,173 @@
+"""vLLM workers, with a stub in vLLM's place: what they are given, and that nothing is left of them."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from tests.generation.generation_cases import (
+    make_requests,
+    processes_with,
+    read_log,
+    stub_vllm_config,
+    use_stub_vllm,
+)
+from wsdm_arena.generation.engine import Answer, AnswerRequest, EngineConfigError, EngineError, request_seed
+from wsdm_arena.generation.engines import default_engines
+from wsdm_arena.generation.generate import generate_answers
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    path = tmp_path / "stub.jsonl"
+    use_stub_vllm(monkeypatch, path)
+    yield path
+    for pid in processes_with("STUB_LOG", str(path)):
+        os.kill(pid, signal.SIGKILL)
+
+
+def ask(config, prompts, *, on_answer=None, log_folder=None):
+    answers: list[Answer] = []
+    requests = [AnswerRequest(f"r{number}", prompt, 100 + number) for number, prompt in enumerate(prompts)]
+    factory = default_engines(log_folder=log_folder)["vllm"]
+    with factory("first", config.answer_models["first"], config) as engine:
+        engine.answer(requests, on_answer or answers.append)
+    return {answer.request_id: answer for answer in answers}, answers
+
+
+def test_a_model_is_loaded_once_for_all_rounds_with_what_the_configuration_says(tmp_path, log):
+    config = stub_vllm_config(revision="abc", max_model_tokens=2048)
+    requests = make_requests(3, ["first"])
+    requests = requests.drop_duplicates(["round", "prompt_group"])
+    table = generate_answers(requests, config, folder=tmp_path / "answers", engines=default_engines())
+    [load] = read_log(log, "load")
+    assert load["fields"] == {
+        "model": "org/first",
+        "revision": "abc",
+        "trust_remote_code": False,
+        "tensor_parallel_size": 1,
+        "gpu_memory_utilization": 0.8,
+        "enforce_eager": True,
+        "max_model_len": 2048,
+    }
+    assert load["requests"].endswith("stub_vllm/requests/__init__.py")
+    asked = read_log(log, "answer")
+    assert {entry["prompt"] for entry in asked} == set(requests["prompt"])
+    seeds = {row.prompt: request_seed(config.seed, row.request_id) for row in requests.itertuples()}
+    for entry in asked:
+        expected = {"temperature": 0.7, "top_p": 0.9, "max_tokens": 4096, "seed": seeds[entry["prompt"]]}
+        assert entry["sampling"] == expected
+    assert table["text"].tolist() == [f"{prompt} -> {seeds[prompt]}" for prompt in requests["prompt"]]
+    assert processes_with("STUB_LOG", str(log)) == []
+
+
+def test_copies_share_prompts_and_the_gpus_that_are_visible(log, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7, 5,GPU-3,1,0")
+    answers, _ = ask(stub_vllm_config(tensor_parallel_size=2, data_parallel_size=2), [f"p{n}" for n in range(5)])
+    loads = read_log(log, "load")
+    assert sorted(load["environment"]["CUDA_VISIBLE_DEVICES"] for load in loads) == ["7,5", "GPU-3,1"]
+    assert {load["fields"]["tensor_parallel_size"] for load in loads} == {2}
+    assert all(load["environment"]["VLLM_NO_USAGE_STATS"] == "1" for load in loads)
+    assert sorted(answers) == [f"r{n}" for n in range(5)]
+    asked = read_log(log, "answer")
+    assert sorted(sum(entry["pid"] == load["pid"] for entry in asked) for load in loads) == [2, 3]
+
+
+def test_no_more_copies_are_started_than_there_are_prompts(log):
+    ask(stub_vllm_config(data_parallel_size=3), ["only"])
+    assert len(read_log(log, "load")) == 1
+
+
+def test_too_few_gpus_or_no_interpreter_is_said_before_anything_starts(log, monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(EngineConfigError, match="needs 4 GPUs, 2 are visible"):
+        ask(stub_vllm_config(tensor_parallel_size=4), ["p"])
+    config = stub_vllm_config()
+    missing = config.model_copy(update={"vllm": config.vllm.model_copy(update={"python": "no/bin/python"})})
+    factory = default_engines(project_path=tmp_path)["vllm"]
+    with pytest.raises(EngineConfigError, match=r"generation\.vllm\.python: .*no/bin/python is no interpreter"):
+        factory("first", missing.answer_models["first"], missing)
+    assert read_log(log, "load") == []
+
+
+def test_refused_and_cut_off_prompts_cost_no_other_an_answer(log):
+    prompts = ["one", "x" * 2000, "two", "cut off", "aborted", "three\x00\u2028\n", "y" * 2000]
+    answers, arrived = ask(stub_vllm_config(), prompts)
+    assert len(arrived) == len(prompts)
+    assert {key: answer.finish_reason for key, answer in answers.items()} == {
+        "r0": "stop",
+        "r1": "error",
+        "r2": "stop",
+        "r3": "length",
+        "r4": "error",
+        "r5": "stop",
+        "r6": "error",
+    }
+    assert "longer than the maximum model length" in str(answers["r1"].error)
+    assert "abort" in str(answers["r4"].error)
+    assert answers["r5"].text == "three\x00\u2028\n -> 105"
+
+
+def test_a_model_that_never_starts_says_why_and_leaves_a_log(log, monkeypatch, tmp_path):
+    monkeypatch.setenv("STUB_MANNERS", "never-starts")
+    with pytest.raises(EngineError) as caught:
+        ask(stub_vllm_config(), ["p"], log_folder=tmp_path / "logs")
+    assert str(caught.value).splitlines()[0] == "worker processes failed: RuntimeError: CUDA out of memory"
+    assert "CUDA out of memory" in (tmp_path / "logs" / "first.log").read_text()
+
+
+def test_a_copy_that_is_killed_keeps_what_it_wrote_and_the_others_go_on(log, monkeypatch):
+    monkeypatch.setenv("STUB_MANNERS", "dies")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    answers: list[Answer] = []
+    with pytest.raises(EngineError, match="worker 1 of 2 was ended by SIGKILL"):
+        ask(stub_vllm_config(data_parallel_size=2), ["a", "b", "c", "d"], on_answer=answers.append)
+    assert sorted(answer.request_id for answer in answers) == ["r1", "r3"]
+    assert processes_with("STUB_LOG", str(log)) == []
+
+
+def test_an_answer_that_cannot_be_stored_stops_the_workers(log, monkeypatch):
+    monkeypatch.setenv("STUB_SECONDS", "0.02")
+
+    def full_disk(answer: Answer) -> None:
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space left"):
+        ask(stub_vllm_config(), [f"p{n}" for n in range(400)], on_answer=full_disk)
+    assert len(read_log(log, "answer")) < 400
+    assert processes_with("STUB_LOG", str(log)) == []
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_signals_stop_the_workers_and_the_processes_they_started(log, monkeypatch, number, error):
+    monkeypatch.setenv("STUB_SECONDS", "0.2")
+
+    def interrupt_when_answering() -> None:
+        while not read_log(log, "answer"):
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=interrupt_when_answering)
+    thread.start()
+    with pytest.raises(error):
+        ask(stub_vllm_config(), [f"p{n}" for n in range(300)])
+    thread.join()
+    assert processes_with("STUB_LOG", str(log)) == []
+
+
+def test_the_worker_script_needs_only_the_standard_library_and_vllm():
+    import ast
+
+    from wsdm_arena.generation import vllm_worker
+
+    with open(vllm_worker.__file__, encoding="utf-8") as file:
+        tree = ast.parse(file.read())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    roots = {name.partition(".")[0] for name in imported}
+    assert "vllm" in roots
+    assert roots - {"vllm"} <= set(sys.stdlib_module_names)
