@@ -23,8 +23,9 @@ from wsdm_arena.modeling.checkpoint import CheckpointError, save_judge
 from wsdm_arena.modeling.judge import build_judge
 from wsdm_arena.processes.lock import DirectoryInUseError, lock_directory
 from wsdm_arena.prompts.store import TokenStore, TokenStoreError, build_token_store
+from wsdm_arena.runs.fingerprint import DirectoryChangedError
 from wsdm_arena.schemas import Predictions
-from wsdm_arena.scoring import run_directory, table_reader
+from wsdm_arena.scoring import run_directory, table_reader, table_run
 from wsdm_arena.scoring.__main__ import main
 from wsdm_arena.scoring.predictor import TokenizedPairs, score_pairs
 from wsdm_arena.scoring.run_directory import ScoringDirectory, ScoringError
@@ -280,6 +281,21 @@ def test_two_processes_go_on_where_one_was_killed_and_predict_the_same(
     assert "battles: 2 of 3 parts are to be scored" in (run_dir / "torchrun.log").read_text()
 
 
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_several_processes_are_started_on_this_node_only(
+    tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nodes: int
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(table_run, "run_supervised", lambda command, **options: commands.append(command))
+    launcher = LauncherConfig(processes_per_node=4, nodes=nodes, rendezvous_endpoint="host:1", prefix=("srun", "-x"))
+    with pytest.raises(RuntimeError, match=r"torchrun ended without an error, but .*complete\.json is missing"):
+        score_table(tables.request(), tmp_path, launcher)
+    assert len(commands) == 1
+    text = " ".join(commands[0])
+    assert text.startswith("srun -x ") == (nodes == 1)
+    assert "--standalone --nnodes 1 --nproc-per-node 4 -m wsdm_arena.scoring" in text
+
+
 def test_the_calling_process_keeps_its_number_of_threads(tables: Tables, tmp_path: Path) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -335,16 +351,19 @@ def test_a_judge_of_unknown_origin_is_refused(tables: Tables, tmp_path: Path, ke
 
 
 def test_what_is_not_there_is_named(tables: Tables, tmp_path: Path) -> None:
-    with pytest.raises(ScoringError, match="is no complete judge checkpoint; train the judge first"):
+    with pytest.raises(DirectoryChangedError, match=r"has no manifest\.json"):
         tables.request(checkpoint=tmp_path)
     assert_refused(tables.request(tokens=tmp_path / "t"), tmp_path / "run", "there is no token store", TokenStoreError)
 
 
 def test_a_damaged_checkpoint_is_refused(tables: Tables, tmp_path: Path) -> None:
     checkpoint = tables.save("damaged judge")
+    request = tables.request(checkpoint=checkpoint)
     (checkpoint / "head.safetensors").write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"head\.safetensors has 0 bytes"):
-        score_table(tables.request(checkpoint=checkpoint), tmp_path, ONE)
+        score_table(request, tmp_path, ONE)
+    with pytest.raises(DirectoryChangedError, match=r"head\.safetensors has 0 bytes"):
+        tables.request(checkpoint=checkpoint)
 
 
 def test_logits_that_are_not_finite_are_refused(

@@ -128,14 +128,14 @@ def training_fingerprint(
     )
 
 
-def scoring_fingerprint(*, checkpoint: str, tokens: str, orders: Iterable[str], dtype: str) -> str:
+def scoring_fingerprint(*, checkpoint: Mapping[str, Any], tokens: str, orders: Iterable[str], dtype: str) -> str:
     """Name the reading of a whole table by everything that its result depends on.
 
-    Kernel, budgets and devices are no part of it: they change only the order of summation. The sliding window and the
-    number of classes are the checkpoint's own, as its manifest says.
+    Kernel, budgets and devices are no part of it: they change only the order of summation.
 
     Args:
-        checkpoint: Digest of the judge's manifest, which names every file with its hash.
+        checkpoint: Digest of the judge's files, and what its manifest says that predictions depend on: its origin and
+            its sliding window.
         tokens: Name of the token table's directory, whose key is a hash of its contents.
         orders: In which every pair is read.
         dtype: Of weights and activations.
@@ -143,7 +143,7 @@ def scoring_fingerprint(*, checkpoint: str, tokens: str, orders: Iterable[str], 
     return fingerprint(
         {
             "format": SCORING_FORMAT,
-            "checkpoint": checkpoint,
+            "checkpoint": dict(checkpoint),
             "tokens": tokens,
             "orders": sorted(orders),
             "dtype": dtype,

@@ -1,5 +1,6 @@
 """Have a trained judge read every pair of a table: reuse a finished run, resume a killed one, or start it."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from wsdm_arena.processes.supervisor import run_supervised
 from wsdm_arena.processes.torchrun import torchrun_command, torchrun_environment
 from wsdm_arena.prompts.store import TokenStore
 from wsdm_arena.prompts.tokenizers import fingerprint_tokenizer, load_tokenizer
-from wsdm_arena.runs.fingerprint import file_digest, scoring_fingerprint
+from wsdm_arena.runs.fingerprint import manifest_digest, scoring_fingerprint
 from wsdm_arena.scoring.run_directory import ScoringDirectory, ScoringError, split_pairs
 
 logger = logging.getLogger(__name__)
@@ -43,16 +44,17 @@ def describe_scoring(
         attention: Kernel for packed sequences.
 
     Raises:
-        ScoringError: The checkpoint has no manifest.
+        DirectoryChangedError: The checkpoint has no manifest, or files are missing.
     """
-    manifest = checkpoint / "manifest.json"
-    if not manifest.is_file():
-        raise ScoringError(
-            f"{manifest} is missing: {checkpoint} is no complete judge checkpoint; train the judge first"
-        )
+    contents = manifest_digest(checkpoint)
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
     return ScoringConfig(
         fingerprint=scoring_fingerprint(
-            checkpoint=file_digest(manifest), tokens=tokens.name, orders=orders, dtype=dtype
+            checkpoint={key: manifest.get(key) for key in ("fingerprint", "template_hash", "sliding_window")}
+            | {"files": contents},
+            tokens=tokens.name,
+            orders=orders,
+            dtype=dtype,
         ),
         checkpoint=checkpoint,
         tokens=tokens,
