@@ -157,10 +157,13 @@ def test_one_order_is_half_of_both(tables: Tables, whole: pd.DataFrame) -> None:
 def test_a_complete_run_is_reused_and_says_so(
     tables: Tables, whole: pd.DataFrame, scored: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
+    parts = tables.folder / "whole/parts"
+    parts.mkdir()  # killed just before it removed them
     with caplog.at_level(logging.INFO):
         again = score_table(tables.request(), tables.folder / "whole", ONE)
     pd.testing.assert_frame_equal(again, whole)
     assert scored == []
+    assert not parts.exists()
     assert f"battles: nothing to score, run {tables.request().fingerprint} is complete" in caplog.text
 
 

@@ -35,19 +35,29 @@ def lock_directory(directory: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[Non
         DirectoryInUseError: Another process has held the lock for ``wait_s`` seconds.
     """
     with (directory / ".lock").open("a+") as file:
-        deadline = time.monotonic() + wait_s
-        while not _try_lock(file):
-            if time.monotonic() > deadline:
-                file.seek(0)
-                raise DirectoryInUseError(
-                    f"{directory} is in use by process {file.read().strip() or '(unknown)'}; "
-                    "wait for it or stop it, then give the command again"
-                )
-            time.sleep(LOCK_POLL_S)
+        if not _try_lock(file):
+            logger.info("%s is in use by process %s; waiting for at most %.0f s", directory, _holder(file), wait_s)
+            _wait_for_lock(file, wait_s)
         file.truncate(0)
         file.write(f"{os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+def _wait_for_lock(file: TextIO, wait_s: float) -> None:
+    deadline = time.monotonic() + wait_s
+    while not _try_lock(file):
+        if time.monotonic() > deadline:
+            raise DirectoryInUseError(
+                f"{Path(file.name).parent} is in use by process {_holder(file)}; "
+                "wait for it or stop it, then give the command again"
+            )
+        time.sleep(LOCK_POLL_S)
+
+
+def _holder(file: TextIO) -> str:
+    file.seek(0)
+    return file.read().strip() or "(unknown)"
 
 
 def _try_lock(file: TextIO) -> bool:
