@@ -66,7 +66,7 @@ def load_backbone(
         UnsupportedJudgeError: Weights are missing, unexpected, or not in safetensors.
     """
     try:
-        with _without_progress_bar():
+        with without_progress_bar():
             model, info = AutoModel.from_pretrained(
                 str(source),
                 config=config,
@@ -96,7 +96,7 @@ def as_dtype(dtype: str | torch.dtype) -> torch.dtype:
 
 
 @contextmanager
-def _without_progress_bar() -> Iterator[None]:
+def without_progress_bar() -> Iterator[None]:
     """Every rank would draw its own over the training's."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()

@@ -126,7 +126,7 @@ def plain_names(keys: Iterable[str], config: PreTrainedConfig, expected: Iterabl
     """The backbone's own name of each weight: a language model's have a prefix, such as ``model.``.
 
     Returns:
-        ``{own name: stored key}``.
+        ``{own name: stored key}``; a weight that the backbone does not have keeps its name.
 
     Raises:
         LayoutError: A weight stands there under both names.
@@ -134,7 +134,8 @@ def plain_names(keys: Iterable[str], config: PreTrainedConfig, expected: Iterabl
     prefix, own = f"{backbone_class(config).base_model_prefix}.", set(expected)
     names: dict[str, str] = {}
     for key in keys:
-        name = key if key in own else key.removeprefix(prefix)
+        shorter = key.removeprefix(prefix)
+        name = shorter if key not in own and shorter in own else key
         if name in names:
             raise LayoutError(f"{name} stands there twice, as {names[name]} and as {key}")
         names[name] = key

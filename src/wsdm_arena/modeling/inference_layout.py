@@ -19,15 +19,24 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from wsdm_arena.modeling.backbone_weights import LayoutError, open_plain_backbone, plain_shapes
+from wsdm_arena.modeling.attention import IMPLEMENTATION
+from wsdm_arena.modeling.backbone import load_config, without_progress_bar
+from wsdm_arena.modeling.backbone_weights import (
+    LayoutError,
+    backbone_class,
+    check_weights,
+    open_plain_backbone,
+    plain_shapes,
+)
 from wsdm_arena.modeling.checkpoint import MAX_SHARD_SIZE, copy_tokenizer
 from wsdm_arena.modeling.directories import replacing_directory
-from wsdm_arena.modeling.weight_files import LazyState, write_weights
+from wsdm_arena.modeling.weight_files import LazyState, find_weight_files, open_weights, write_weights
 
 PREFIX = "model."
 """Of every backbone weight in the inference layout, and in transformers' language models."""
+HEAD_PREFIX = "score."
 HEAD_KEYS: Mapping[str, str] = {
     "dense.weight": "score.1.weight",
     "dense.bias": "score.1.bias",
@@ -134,6 +143,42 @@ def write_fused_checkpoint(
         config.save_pretrained(str(partial_directory))
         copy_tokenizer(source, partial_directory)
     return target
+
+
+def load_fused_checkpoint(
+    directory: Path, *, sliding_window: bool, dtype: torch.dtype
+) -> tuple[PreTrainedModel, dict[str, Tensor]]:
+    """Load what :func:`write_fused_checkpoint` wrote, with its projections split again.
+
+    Args:
+        directory: With ``config.json`` and weights.
+        sliding_window: See :func:`~wsdm_arena.modeling.backbone.prepare_config`.
+        dtype: Of the weights in memory.
+
+    Returns:
+        The backbone, ready for packed sequences, and the head's weights under our names; empty where there is no head.
+
+    Raises:
+        LayoutError: The weights are not those of the configuration.
+        WeightFileError: They cannot be read.
+    """
+    config = load_config(directory, sliding_window=sliding_window)
+    stored = open_weights(find_weight_files(directory))
+    scores = {key for key in stored if key.startswith(HEAD_PREFIX)}
+    fused = LazyState.renamed(stored, {key: key for key in stored if key not in scores})
+    check_weights(fused, fused_shapes(config), place=f"{directory}, read as a fused {config.model_type}")
+    with without_progress_bar():
+        backbone = backbone_class(config).from_pretrained(
+            None,
+            config=config,
+            state_dict=dict(split_projections(fused)),
+            dtype=dtype,
+            attn_implementation=IMPLEMENTATION,
+        )
+    head_keys = LINEAR_HEAD_KEYS if scores == set(LINEAR_HEAD_KEYS.values()) else HEAD_KEYS
+    if scores and scores != set(head_keys.values()):
+        raise LayoutError(f"{directory} holds a head of {sorted(scores)}; it takes {sorted(HEAD_KEYS.values())}")
+    return backbone, {own: stored[key].to(dtype) for own, key in head_keys.items() if scores}
 
 
 def _half(fused: Mapping[str, Tensor], key: str, half: int) -> Tensor:

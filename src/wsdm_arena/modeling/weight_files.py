@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def find_weight_files(directory: Path) -> list[Path]:
     raise WeightFileError(f"{directory} holds no weights: no file ends in {', '.join((SAFETENSORS, *PICKLES))}")
 
 
-def open_weights(files: list[Path]) -> LazyState:
+def open_weights(files: Sequence[Path]) -> LazyState:
     """Read files of weights, safetensors or pickles, as one state dict; nothing is loaded yet.
 
     Raises:
