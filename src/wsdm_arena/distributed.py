@@ -1,21 +1,27 @@
 """Processes and devices. The only place that reads torchrun's environment."""
 
+import logging
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from wsdm_arena.errors import UserError
+
+logger = logging.getLogger(__name__)
+
 COLLECTIVE_TIMEOUT = timedelta(minutes=60)
 """Long enough for one rank to write a large checkpoint while the others wait."""
 
 
-class DeviceError(RuntimeError):
+class DeviceError(UserError, RuntimeError):
     """This machine lacks the devices that the run asks for."""
 
 
@@ -112,3 +118,45 @@ class DistributedContext:
         holder = [value]
         dist.broadcast_object_list(holder, src=0)
         return holder[0]
+
+    def configure_logging(self) -> None:
+        """Log progress on the first process, and from the others only what is wrong."""
+        rank = "" if self.world_size == 1 else f"[{self.rank}] "
+        logging.basicConfig(
+            level=logging.INFO if self.is_main else logging.WARNING,
+            format=f"%(asctime)s %(levelname)s {rank}%(message)s",
+            datefmt="%H:%M:%S",
+            stream=sys.stderr,
+        )
+
+
+def run_as_rank(work: Callable[[], None], name: str) -> int:
+    """Do this process's share of the work and say in the log what went wrong.
+
+    Args:
+        work: Done once.
+        name: Of the work, for the log.
+
+    Returns:
+        The exit status: 0 if it ended well.
+    """
+    try:
+        work()
+    except UserError as error:
+        logger.error("%s", error)
+        return 1
+    except Exception:  # the other ranks wait for this one, so it must end at once, not unwind
+        logger.exception("%s broke off", name)
+        return 1
+    return 0
+
+
+def leave(code: int) -> NoReturn:
+    """End the process without taking the interpreter down.
+
+    gloo's threads may still be running then, and abort a process whose work is done.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

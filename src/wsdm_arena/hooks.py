@@ -15,18 +15,11 @@ from kedro.io import DataCatalog, DatasetError
 from kedro.pipeline import Pipeline
 
 from wsdm_arena.config import Lineup
+from wsdm_arena.errors import UserError
 from wsdm_arena.io.raw_files import RawCheckpointDataset, RawShardsDataset
 from wsdm_arena.io.raw_table import RawTableDataset
 from wsdm_arena.pipeline_registry import use_lineup
 from wsdm_arena.pipelines import simulated_arena
-from wsdm_arena.preferences.folds import BattlesError
-from wsdm_arena.preferences.raw_tables import RawTableError
-from wsdm_arena.processes.supervisor import ProcessFailed
-from wsdm_arena.prompts.store import TokenStoreError
-from wsdm_arena.prompts.tokenizers import PromptError
-from wsdm_arena.scoring.scoreboard import ScoreboardError
-from wsdm_arena.training.launch import BackboneNotFoundError
-from wsdm_arena.training.run import RunError
 
 logger = logging.getLogger(__name__)
 
@@ -37,19 +30,6 @@ class PreflightError(click.ClickException):
 
 class RunFailed(click.ClickException):
     """A node met something that the user can cure."""
-
-
-USER_ERRORS = (
-    BackboneNotFoundError,
-    BattlesError,
-    ProcessFailed,
-    PromptError,
-    RawTableError,
-    RunError,
-    ScoreboardError,
-    TokenStoreError,
-)
-"""Their messages name the place and the cure."""
 
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
@@ -93,7 +73,7 @@ def _find_mistake(error: BaseException) -> BaseException | None:
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
     for link in chain:
-        if isinstance(link, USER_ERRORS):
+        if isinstance(link, UserError):
             return link
     last = chain[-1]
     is_disk = isinstance(last, OSError) and last.errno in _DISK_ERRORS

@@ -21,6 +21,7 @@ from transformers import AttentionInterface, PreTrainedConfig
 
 from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.config.judges import AttentionName
+from wsdm_arena.errors import UserError
 from wsdm_arena.modeling.flex import block_mask, flex_function, softcap_mod
 from wsdm_arena.modeling.segments import SegmentLayout, segment_attention
 
@@ -31,7 +32,7 @@ IMPLEMENTATION = "packed"
 KernelName = Literal["flash_attention", "varlen", "flex", "segments"]
 
 
-class UnsupportedJudgeError(ValueError):
+class UnsupportedJudgeError(UserError, ValueError):
     """This machine or this library cannot run what was asked for."""
 
 

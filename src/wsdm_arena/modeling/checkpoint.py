@@ -21,6 +21,7 @@ from transformers import PreTrainedConfig
 
 from wsdm_arena.config import HeadConfig
 from wsdm_arena.config.judges import AttentionName
+from wsdm_arena.errors import UserError
 from wsdm_arena.modeling.attention import UnsupportedJudgeError
 from wsdm_arena.modeling.backbone import as_dtype, load_backbone, load_config
 from wsdm_arena.modeling.backbone_weights import plain_config
@@ -54,7 +55,7 @@ CHECKSUM_LIMIT_BYTES = 2 << 30
 """By default checksums are verified up to this size (a few seconds), beyond it only sizes."""
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError, RuntimeError):
     """A checkpoint directory is incomplete, damaged or of another kind."""
 
 

@@ -5,8 +5,10 @@ import warnings
 import numpy as np
 import pandas as pd
 
+from wsdm_arena.errors import UserError
 
-class BattlesError(ValueError):
+
+class BattlesError(UserError, ValueError):
     """A table as a whole cannot become battles; nothing was processed."""
 
 

@@ -21,6 +21,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wsdm_arena.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 FILE_COLUMN = "_file"
@@ -37,7 +39,7 @@ _SHARED_COLUMNS = (*TEXT_COLUMNS, "winner")  # a file that lacks one of these ca
 PathSpec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
-class RawTableError(ValueError):
+class RawTableError(UserError, ValueError):
     """A raw file is missing, unreadable or not the table it should be; nothing was processed."""
 
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from wsdm_arena.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 LOCK_WAIT_S = 45.0
@@ -17,7 +19,7 @@ LOCK_WAIT_S = 45.0
 LOCK_POLL_S = 0.2
 
 
-class DirectoryInUseError(RuntimeError):
+class DirectoryInUseError(UserError, RuntimeError):
     """Another process holds the directory's lock."""
 
 

@@ -29,6 +29,7 @@ from typing import Self
 
 import psutil
 
+from wsdm_arena.errors import UserError
 from wsdm_arena.processes import parent_death
 from wsdm_arena.processes.failure import cause_of_failure, describe_signal
 from wsdm_arena.processes.output import ChildOutput
@@ -39,7 +40,7 @@ _POLL_INTERVAL_S = 0.2
 _KILL_ROUNDS = 10
 
 
-class ProcessFailed(RuntimeError):  # noqa: N818  (says what happened)
+class ProcessFailed(UserError, RuntimeError):  # noqa: N818  (says what happened)
     """A supervised command ended with an error; the message says which, how, and its last words.
 
     Attributes:

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wsdm_arena.config import TemplateConfig, TruncationConfig, TruncationPolicy
+from wsdm_arena.errors import UserError
 from wsdm_arena.prompts.battles import NUM_FIELDS, BattleTokenizer, assemble_sequence
 from wsdm_arena.prompts.pairs import PairTexts, encode_pair_ids
 from wsdm_arena.prompts.store_writer import StoreWriter
@@ -35,7 +36,7 @@ Progress = Callable[[int, int], None]
 """Called with the number of pairs done and of all pairs."""
 
 
-class TokenStoreError(RuntimeError):
+class TokenStoreError(UserError, RuntimeError):
     """A directory that is not a complete token store, or keys that a store does not hold."""
 
 

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken, Tokenizer
 
+from wsdm_arena.errors import UserError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
 
-class PromptError(ValueError):
+class PromptError(UserError, ValueError):
     """A tokenizer, template or truncation setting that prompts cannot be built with."""
 
 

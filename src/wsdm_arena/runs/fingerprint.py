@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from wsdm_arena.config import ResolvedJudge
+from wsdm_arena.errors import UserError
 
 FORMAT = 1
 """Raised when the code changes what a training computes, so that older results are not taken for current ones."""
@@ -58,7 +59,7 @@ def directory_digest(path: Path) -> str:
     return fingerprint({name.as_posix(): file_digest(p) for name, p in sorted(visible.items())})
 
 
-class DirectoryChangedError(RuntimeError):
+class DirectoryChangedError(UserError, RuntimeError):
     """A directory is not what its manifest says."""
 
 

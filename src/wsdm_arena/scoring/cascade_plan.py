@@ -33,8 +33,8 @@ def plan_cascade(
         compare_with_threshold: Another threshold, whose share of pairs is reported beside.
 
     Returns:
-        What JSON can hold: ``judges``, ``weights`` by judge, ``threshold``, ``fitted`` (None, or how well the fit is) and,
-        with two judges, ``held_out``: what the second judge would have read and changed there.
+        What JSON can hold: ``judges``, ``weights`` by judge, ``threshold``, ``fitted`` (None, or how good the fit is)
+        and, with two judges, ``held_out``: what the second judge would have read and changed there.
 
     Raises:
         CascadeError: There is no judge, or one did not read what the other did.

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from wsdm_arena.errors import UserError
 from wsdm_arena.schemas import LABEL_COLUMNS
 
 
-class PredictionsError(ValueError):
+class PredictionsError(UserError, ValueError):
     """A table of predictions does not hold the rows or values that it should."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from wsdm_arena.config import LabellerConfig, PseudoLabelConfig
+from wsdm_arena.errors import UserError
 from wsdm_arena.schemas import LABEL_COLUMNS
 from wsdm_arena.scoring.ensemble import PredictionsError, average_judges, average_orders, probabilities_by_row
 
@@ -22,7 +23,7 @@ _NUM_BINS = 10
 _NEEDED_COLUMNS = ("pair_id", "order", "probabilities", "judge_fingerprint", "template_hash", "truncated")
 
 
-class PseudoLabelError(ValueError):
+class PseudoLabelError(UserError, ValueError):
     """Pairs must not be labelled, or judges did not read what they were to read."""
 
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from wsdm_arena.config import ScoringConfig
+from wsdm_arena.errors import UserError
 from wsdm_arena.processes.lock import LOCK_WAIT_S, lock_directory
 from wsdm_arena.runs.files import describe_file, find_damage, replacing_file, write_atomically
 
@@ -41,7 +42,7 @@ Chunks = list[npt.NDArray[np.str_]]
 """Keys of the pairs of each part, sorted within and over the parts."""
 
 
-class ScoringError(RuntimeError):
+class ScoringError(UserError, RuntimeError):
     """A table cannot be scored, or a run directory does not hold what it should."""
 
 

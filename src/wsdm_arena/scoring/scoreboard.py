@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 import pandas as pd
 
+from wsdm_arena.errors import UserError
 from wsdm_arena.metrics import accuracy, correctness, expected_calibration_error, flip_rate, log_loss, wilson_interval
 from wsdm_arena.schemas import LABEL_COLUMNS
 from wsdm_arena.scoring.baselines import score_baselines
@@ -53,7 +54,7 @@ class Provenance:
     command: str | None = None
 
 
-class ScoreboardError(ValueError):
+class ScoreboardError(UserError, ValueError):
     """Predictions and battles do not belong together."""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from wsdm_arena.config import SimulationConfig
+from wsdm_arena.errors import UserError
 from wsdm_arena.simulation.battle import Battle
 from wsdm_arena.simulation.draws import Universe
 from wsdm_arena.simulation.languages import PHRASEBOOKS
@@ -25,7 +26,7 @@ _BOOKS = {book.name: book for book in PHRASEBOOKS}
 _PARAMETERS = ("numbers", "topics", "words")
 
 
-class SimulatedPromptError(ValueError):
+class SimulatedPromptError(UserError, ValueError):
     """A table of simulated prompts does not say what the simulator needs."""
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from wsdm_arena.errors import UserError
 from wsdm_arena.runs.files import describe_file
 
 MARKER_NAME = ".simulated_arena.json"
@@ -14,7 +15,7 @@ _NUM_CLASSES = 3
 _HEAD_SEED = 2024
 
 
-class RawCheckpointError(RuntimeError):
+class RawCheckpointError(UserError, RuntimeError):
     """A checkpoint cannot be written where it should be; nothing was changed."""
 
 

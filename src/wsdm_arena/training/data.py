@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from wsdm_arena.config import RunConfig
+from wsdm_arena.errors import UserError
 from wsdm_arena.prompts.store import TokenStore
 from wsdm_arena.scoring.predictor import TokenizedPairs
 
@@ -19,7 +20,7 @@ LABEL_COLUMNS = ("probability_a", "probability_b", "probability_tie")
 _DRAW = 1_000  # keeps the draws below apart from those of other users of the same seed
 
 
-class SelectionError(ValueError):
+class SelectionError(UserError, ValueError):
     """The selection is not a table of battles that the token tables know."""
 
 

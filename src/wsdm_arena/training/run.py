@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from wsdm_arena.config import RunConfig
+from wsdm_arena.errors import UserError
 from wsdm_arena.processes.lock import LOCK_WAIT_S, DirectoryInUseError, lock_directory
 from wsdm_arena.runs.files import describe_file, find_damage, replacing_file, write_atomically
 
@@ -33,7 +34,7 @@ _WRITTEN = (
 MAX_VERIFIED_BYTES = 64 << 20
 
 
-class RunError(RuntimeError):
+class RunError(UserError, RuntimeError):
     """The run directory does not hold what it should, or holds another run."""
 
 

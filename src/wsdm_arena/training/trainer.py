@@ -21,6 +21,7 @@ from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.batching.planner import ORDERS, Planner, UpdatePlan
 from wsdm_arena.config import RunConfig
 from wsdm_arena.distributed import DistributedContext
+from wsdm_arena.errors import UserError
 from wsdm_arena.modeling.dropout import draw_keep_masks
 from wsdm_arena.modeling.judge import Judge
 from wsdm_arena.training.data import RunData
@@ -35,7 +36,7 @@ from wsdm_arena.training.sharding import CommunicationSchedule, shard_weights
 logger = logging.getLogger(__name__)
 
 
-class TrainingDivergedError(RuntimeError):
+class TrainingDivergedError(UserError, RuntimeError):
     """The loss or the gradient has become infinite or not a number."""
 
 

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from kedro.utils import find_kedro_project
 
 from wsdm_arena.config import GenerationConfig, SimulationConfig
-from wsdm_arena.generation.generate import default_engines, generate_answers
+from wsdm_arena.generation.engines import default_engines
+from wsdm_arena.generation.generate import generate_answers
 from wsdm_arena.generation.mining import mine_prompts
 from wsdm_arena.generation.requests import draw_requests, needed_prompts
 from wsdm_arena.prompts.progress import show_progress
@@ -61,6 +63,10 @@ def answer_prompts(
     """Have every answer model answer its prompts; what was answered before is not asked again."""
     from wsdm_arena.simulation.answer_engine import simulator_engine
 
-    engines = default_engines() | {"simulator": simulator_engine(simulated_prompts, simulation)}
+    project = find_kedro_project(Path.cwd()) or Path.cwd()
+    engines = {
+        **default_engines(project_path=project, log_folder=answer_store / "logs"),
+        "simulator": simulator_engine(simulated_prompts, simulation),
+    }
     with show_progress("answers") as progress:
         return generate_answers(requests, generation, folder=answer_store, engines=engines, progress=progress)
