@@ -1,0 +1,1 @@
+"""Exported judges at work: bundles, the cascade over test pairs, the submission."""
