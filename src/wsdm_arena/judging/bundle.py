@@ -1,0 +1,246 @@
+"""A bundle: one judge with all that is needed to use it, in one directory that can be moved and shared.
+
+Layout of a bundle::
+
+    config.json, model.safetensors, head.safetensors, tokenizer.json, ...    with "plain": a judge's checkpoint
+    fused/                   with "fused": the inference layout, float16, head and tokenizer included
+    prompt.json              template, system role, truncation: how battles become text
+    calibration.json         the temperature, and how it was found
+    provenance.json          what the judge was made of
+    manifest.json            written last; names every file with its size and SHA-256
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+
+from wsdm_arena.config import HeadConfig, StrictConfig, TemplateConfig, TruncationConfig, TruncationPolicy
+from wsdm_arena.config.export import Layout
+from wsdm_arena.config.judges import AttentionName
+from wsdm_arena.modeling.attention import UnsupportedJudgeError
+from wsdm_arena.modeling.backbone import as_dtype
+from wsdm_arena.modeling.backbone_weights import LayoutError
+from wsdm_arena.modeling.checkpoint import (
+    BUNDLE_FORMAT,
+    BUNDLE_KIND,
+    HEAD,
+    CheckpointError,
+    load_judge,
+    verify_files,
+)
+from wsdm_arena.modeling.checkpoint import read_manifest as read_checkpoint_manifest
+from wsdm_arena.modeling.directories import link_or_copy, replacing_directory
+from wsdm_arena.modeling.head import Head
+from wsdm_arena.modeling.inference_layout import load_fused_checkpoint, write_fused_checkpoint
+from wsdm_arena.modeling.judge import Judge
+from wsdm_arena.modeling.manifest import ManifestError, read_manifest, write_manifest
+from wsdm_arena.modeling.weight_files import SAFETENSORS, WeightFileError
+from wsdm_arena.runs.fingerprint import DirectoryChangedError, manifest_digest
+
+PROMPT, CALIBRATION, PROVENANCE = "prompt.json", "calibration.json", "provenance.json"
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+FUSED = "fused"
+
+
+class BundleError(RuntimeError):
+    """A bundle is half written, damaged, or something else."""
+
+
+class BundlePrompt(StrictConfig):
+    """How battles become text for this judge."""
+
+    template: TemplateConfig
+    """Wording of the judging prompt."""
+    system_role: bool
+    """Whether the chat template takes a system message."""
+    truncation: TruncationConfig
+    """Limits of a battle's length."""
+    policy: TruncationPolicy
+    """Which of the limits hold."""
+
+
+def write_bundle(
+    directory: Path,
+    *,
+    checkpoint: Path,
+    prompt: BundlePrompt,
+    layouts: Sequence[Layout],
+    temperature: float,
+    calibration: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> Path:
+    """Make a bundle of a judge's checkpoint.
+
+    Args:
+        directory: Replaced as a whole if it exists.
+        checkpoint: As :func:`~wsdm_arena.modeling.checkpoint.save_judge` wrote it. Its weights are hard-linked into the
+            plain layout where the file system can.
+        prompt: How battles become text.
+        layouts: ``plain``, ``fused`` or both.
+        temperature: Logits are divided by it.
+        calibration: How the temperature was found, as JSON.
+        provenance: What the judge was made of, as JSON.
+
+    Returns:
+        ``directory``.
+
+    Raises:
+        BundleError: The checkpoint is damaged or has no inference layout, or an argument cannot be written.
+    """
+    if not layouts or not set(layouts) <= set(LAYOUTS):
+        raise BundleError(f"{directory}: a bundle needs a layout or both of {list(LAYOUTS)}, not {list(layouts)}")
+    if not 0 < temperature < float("inf"):
+        raise BundleError(f"{directory}: a bundle needs a temperature above 0, not {temperature}")
+    try:
+        manifest = read_checkpoint_manifest(checkpoint)
+        if manifest["kind"] == BUNDLE_KIND:
+            raise BundleError(f"{checkpoint} is a bundle already; name the checkpoint that it was made of")
+        verify_files(checkpoint, manifest)
+        with replacing_directory(directory) as unfinished:
+            described: dict[str, Mapping[str, Any]] = {}
+            if "plain" in layouts:
+                described = _add_plain(checkpoint, unfinished, manifest["files"])
+            if "fused" in layouts:
+                write_fused_checkpoint(checkpoint, unfinished / FUSED, head=load_file(checkpoint / HEAD))
+            _write_json(unfinished / PROMPT, prompt.model_dump(mode="json"))
+            _write_json(unfinished / CALIBRATION, {"temperature": temperature, "fit": dict(calibration)})
+            _write_json(unfinished / PROVENANCE, provenance)
+            own = {"kind": BUNDLE_KIND, "format": BUNDLE_FORMAT, "layouts": sorted(set(layouts))}
+            inherited = {key: value for key, value in manifest.items() if key != "files"}
+            write_manifest(unfinished, inherited | own, described=described)
+    except (CheckpointError, LayoutError, WeightFileError) as error:
+        raise BundleError(f"no bundle can be made of {checkpoint}: {error}") from error
+    return directory
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle; weights are read by :meth:`load_judge` only.
+
+    Attributes:
+        path: Its directory.
+        manifest: As the bundle states it.
+        prompt: How battles become text.
+        temperature: Logits are divided by it.
+        calibration: How the temperature was found.
+        provenance: What the judge was made of.
+        fingerprint: Names the contents; the same bundle elsewhere has the same.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+    prompt: BundlePrompt
+    temperature: float
+    calibration: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    fingerprint: str
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify_checksums: bool | None = None) -> "Bundle":
+        """Make sure that a bundle is whole, and read all but its weights. Nothing is fetched from anywhere.
+
+        Args:
+            path: Its directory.
+            verify_checksums: Read every file and compare; by default if the bundle is small.
+
+        Raises:
+            BundleError: It is half written, damaged or something else; the message names the file.
+        """
+        path = Path(path)
+        try:
+            manifest = read_manifest(
+                path, formats={BUNDLE_KIND: BUNDLE_FORMAT}, what="bundle", cure="export it again or name another"
+            )
+            fingerprint = manifest_digest(path)
+            verify_files(path, manifest, checksums=verify_checksums)
+        except (ManifestError, DirectoryChangedError, CheckpointError) as error:
+            raise BundleError(str(error)) from error
+        calibration = _read_json(path, CALIBRATION)
+        try:
+            prompt = BundlePrompt.model_validate(_read_json(path, PROMPT))
+            temperature, fit = float(calibration["temperature"]), dict(calibration["fit"])
+            if not 0 < temperature < float("inf"):
+                raise ValueError(f"temperature {temperature} is not above 0")
+        except (ValidationError, KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"{path} is no bundle that this version can use: {error!r}") from error
+        return cls(path, manifest, prompt, temperature, fit, _read_json(path, PROVENANCE), fingerprint)
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """What the bundle holds of ``plain`` and ``fused``."""
+        return tuple(self.manifest["layouts"])
+
+    @property
+    def tokenizer_dir(self) -> Path:
+        """Where the tokenizer's files lie."""
+        return self.path if "plain" in self.layouts else self.path / FUSED
+
+    def load_judge(
+        self,
+        *,
+        attention: AttentionName = "auto",
+        dtype: str | torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Judge:
+        """Load the judge, in evaluation mode. The plain layout is read if there is one, else the fused one is split.
+
+        Args:
+            attention: Which kernel attends.
+            dtype: Of the weights in memory; as stored by default.
+            device: Where they go; the CPU by default.
+
+        Raises:
+            BundleError: The weights cannot be read, or are not those of the configuration.
+        """
+        try:
+            if "plain" in self.layouts:
+                judge = load_judge(self.path, attention=attention, dtype=dtype, verify_checksums=False)
+            else:
+                judge = self._load_fused(attention, as_dtype(dtype or torch.float16))
+        except (CheckpointError, LayoutError, WeightFileError, UnsupportedJudgeError) as error:
+            raise BundleError(f"{self.path}: {error}") from error
+        return judge.to(device).eval() if device is not None else judge.eval()
+
+    def _load_fused(self, attention: AttentionName, dtype: torch.dtype) -> Judge:
+        sliding_window: bool = self.manifest["sliding_window"]
+        backbone, weights = load_fused_checkpoint(self.path / FUSED, sliding_window=sliding_window, dtype=dtype)
+        head = Head(
+            HeadConfig(**self.manifest["head"]), backbone.config.hidden_size, self.manifest["num_classes"], seed=0
+        )
+        try:
+            head.load_state_dict(weights, strict=True)
+        except RuntimeError as error:
+            raise LayoutError(f"{self.path / FUSED}: {error}") from error
+        return Judge(backbone, head.to(dtype), attention=attention, sliding_window=sliding_window)
+
+
+def _add_plain(checkpoint: Path, target: Path, files: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Link the weights, copy what people edit; what is known of the linked files."""
+    linked = {name: file for name, file in files.items() if name.endswith(SAFETENSORS)}
+    for name in files:
+        (link_or_copy if name in linked else shutil.copyfile)(checkpoint / name, target / name)
+    return linked
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    try:
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"{path.name} takes JSON values only: {error}") from error
+
+
+def _read_json(path: Path, name: str) -> dict[str, Any]:
+    try:
+        content = json.loads((path / name).read_text())
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path / name} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{path / name} holds a {type(content).__name__}, not a mapping")
+    return content
