@@ -6,12 +6,13 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 
-def remove_from_hub_cache(model: str, revision: str | None) -> int:
+def remove_from_hub_cache(model: str, revision: str | None, cache_dir: Path | None = None) -> int:
     """Delete a model's weights from the hub's cache on this machine; a local directory is never touched.
 
     Args:
         model: Name on the hub.
         revision: Commit, branch or tag; None: the main branch. Others of the same model stay.
+        cache_dir: None: where the hub's library keeps it.
 
     Returns:
         Bytes that were freed; 0 where nothing was there.
@@ -21,7 +22,7 @@ def remove_from_hub_cache(model: str, revision: str | None) -> int:
     if Path(model).exists():
         return 0
     try:
-        cache = scan_cache_dir()
+        cache = scan_cache_dir(cache_dir)
     except CacheNotFound:
         return 0
     wanted = revision or "main"

@@ -3,26 +3,33 @@
 import asyncio
 import email.utils
 import importlib.util
-import logging
+import math
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import BaseModel, Field, ValidationError
 
 from wsdm_arena.config.generation import AnswerModelConfig, GenerationConfig, RetryConfig, SamplingConfig
-from wsdm_arena.generation.engine import Answer, AnswerEngine, AnswerRequest, EngineConfigError, EngineError
+from wsdm_arena.generation.engine import (
+    Answer,
+    AnswerEngine,
+    AnswerRequest,
+    EngineConfigError,
+    EngineError,
+    FinishReason,
+)
 
 if TYPE_CHECKING:  # takes a second to import
     from openai import AsyncOpenAI
 
-logger = logging.getLogger(__name__)
-
-MAX_FAILURES_IN_ROW = 20
-"""So many requests, one after the other, each after its last attempt: the endpoint is gone, the key or the model is
-wrong, and the other requests would only wait for the same end."""
+FAILURES_IN_ROW = 20
+"""So many requests (at least twice as many as are under way at once) failed one after the other, each after its last
+attempt: the endpoint is gone, the key or the model is wrong, and the rest would only wait for the same end."""
 
 _RETRIED_STATUS = {408, 409, 425, 429}  # and 5xx; the endpoint may answer the same request later
 
@@ -38,6 +45,21 @@ class _TryFailedError(Exception):
     def __init__(self, reason: str, *, may_pass: bool, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
         self.may_pass, self.retry_after_s = may_pass, retry_after_s
+
+
+class _Message(BaseModel):
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Completion(BaseModel):
+    """What is used of a reply; the client library checks nothing."""
+
+    choices: list[_Choice] = Field(min_length=1)
 
 
 class OpenAIEngine:
@@ -63,7 +85,7 @@ class OpenAIEngine:
         dropped at once.
 
         Raises:
-            EngineError: :data:`MAX_FAILURES_IN_ROW` requests in a row failed.
+            EngineError: Too many requests in a row failed (:data:`FAILURES_IN_ROW`).
         """
         self._failures_in_row = 0
         arrived: queue.SimpleQueue[Answer | Exception] = queue.SimpleQueue()
@@ -101,7 +123,7 @@ class OpenAIEngine:
             answer = await self._ask(client, request)
             hand_on(answer)
             self._failures_in_row = self._failures_in_row + 1 if answer.finish_reason == "error" else 0
-            if self._failures_in_row >= MAX_FAILURES_IN_ROW:
+            if self._failures_in_row >= max(FAILURES_IN_ROW, 2 * self._model.max_concurrency):
                 failed = f"{self._failures_in_row} requests in a row failed"
                 raise EngineError(f"{self._model.base_url}: {failed}, the last: {answer.error}")
 
@@ -121,7 +143,7 @@ class OpenAIEngine:
         try:
             # The client's own time-out starts anew with every byte that comes.
             async with asyncio.timeout(self._model.timeout_s):
-                completion: Any = await client.chat.completions.create(
+                response = await client.chat.completions.with_raw_response.create(
                     model=self._model.model,
                     messages=[{"role": "user", "content": request.prompt}],
                     temperature=self._sampling.temperature,
@@ -129,6 +151,7 @@ class OpenAIEngine:
                     max_tokens=self._sampling.max_new_tokens,
                     seed=request.seed,
                 )
+            completion = _Completion.model_validate_json(response.content)
         except (TimeoutError, openai.APITimeoutError):
             raise _TryFailedError(f"no answer within {self._model.timeout_s:g} s", may_pass=True) from None
         except openai.APIStatusError as error:
@@ -138,10 +161,15 @@ class OpenAIEngine:
                 may_pass=status >= 500 or status in _RETRIED_STATUS,
                 retry_after_s=parse_retry_after(error.response.headers.get("retry-after")),
             ) from None
-        except (openai.OpenAIError, ValueError) as error:  # no connection, no JSON
+        except ValidationError as error:
+            raise _TryFailedError(f"the reply is no completion: {_first_words(error)}", may_pass=True) from None
+        except (openai.OpenAIError, ValueError) as error:  # no connection
             cause = error.__cause__ or error
             raise _TryFailedError(f"{type(cause).__name__}: {_first_words(cause)}", may_pass=True) from None
-        return _read_completion(request, completion)
+        choice = completion.choices[0]
+        if choice.finish_reason not in ("stop", "length"):
+            raise _TryFailedError(f"the answer ended with finish_reason {choice.finish_reason!r}", may_pass=False)
+        return Answer(request.request_id, choice.message.content or "", cast(FinishReason, choice.finish_reason))
 
 
 class _BackgroundTask:
@@ -207,7 +235,7 @@ def retry_delay_s(attempt: int, retry_after_s: float | None, retries: RetryConfi
 
     Never longer than ``retries.max_delay_s``.
     """
-    delay_s = retries.first_delay_s * 2.0 ** (attempt - 1)
+    delay_s = retries.first_delay_s * 2.0 ** min(attempt - 1, 60)  # far beyond any delay, and still a float
     return min(max(delay_s, retry_after_s or 0.0), retries.max_delay_s)
 
 
@@ -216,20 +244,11 @@ def parse_retry_after(value: str | None) -> float | None:
     if value is None:
         return None
     with suppress(ValueError):
-        return max(float(value), 0.0)
+        seconds = float(value)
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
     with suppress(ValueError, TypeError):
         return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
     return None
-
-
-def _read_completion(request: AnswerRequest, completion: Any) -> Answer:
-    choices = getattr(completion, "choices", None)  # a text where the endpoint says it is no JSON
-    if not choices:
-        raise _TryFailedError(f"no choices in the answer: {_first_words(completion)}", may_pass=True)
-    choice = choices[0]
-    if choice.finish_reason not in ("stop", "length"):
-        raise _TryFailedError(f"the answer ended with finish_reason {choice.finish_reason!r}", may_pass=False)
-    return Answer(request.request_id, choice.message.content or "", choice.finish_reason)
 
 
 def _first_words(what: object) -> str:

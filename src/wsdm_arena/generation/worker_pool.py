@@ -7,6 +7,7 @@ what is left. A worker that fails does not stop the others.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +126,16 @@ def _report(returncodes: list[int]) -> int:
     return 1 if any(returncodes) else 0
 
 
+def _main() -> int:
+    supervisor = os.getppid()
+    spec_file = Path(sys.argv[1])
+    described: dict[str, Any] = json.loads(spec_file.read_text(encoding="utf-8"))
+    try:
+        return run_pool(PoolSpec(**described))
+    finally:
+        if os.getppid() != supervisor:  # it was killed, and cannot tidy up any more
+            shutil.rmtree(spec_file.parent, ignore_errors=True)
+
+
 if __name__ == "__main__":
-    described: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    sys.exit(run_pool(PoolSpec(**described)))
+    sys.exit(_main())

@@ -33,7 +33,7 @@ class LLM:
         names = ("CUDA_VISIBLE_DEVICES", "VLLM_NO_USAGE_STATS", "SPT_NOENV")
         environment = {name: os.environ.get(name) for name in names}
         _note("load", fields=fields, environment=environment, requests=requests.__file__)
-        print("garbage", '{"request_id": "r0", "text": "from stdout"', "\x1b[31m", flush=True)
+        sys.stdout.write('garbage {"request_id": "r0", "text": "from stdout"}\n \x1b[31m \x00')
         if "never-starts" in MANNERS:
             raise RuntimeError("CUDA out of memory")
         self._core = subprocess.Popen(["sleep", "300"], start_new_session=True)
