@@ -157,8 +157,10 @@ def mine_with_pandas(folder: Path, output: Path, columns: list[str] | None) -> f
     start = time.perf_counter()
     shards = [pd.read_parquet(shard, columns=columns) for shard in sorted(folder.glob("train-*.parquet"))]
     table = pd.concat(shards, ignore_index=True)
-    split = table["conversation"].map(lambda turns: [turn["content"] for turn in turns if turn["role"] == "user"])
-    table["user_turns"] = split.map(tuple)
+    for role in ("user", "assistant"):
+        table[f"{role}_turns"] = table["conversation"].map(
+            lambda turns, role=role: tuple(turn["content"] for turn in turns if turn["role"] == role)
+        )
     table = table[table["user_turns"].map(table["user_turns"].value_counts()) == 1]
     table["prompt"] = table["user_turns"].str[0]
     table = table[~table["prompt"].isin(pd.read_parquet(folder / "pairs.parquet")["prompt"])]

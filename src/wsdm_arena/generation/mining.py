@@ -16,16 +16,19 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wsdm_arena.config import MiningConfig
 from wsdm_arena.generation.conversations import MiningError, Shard, check_shards, decode_text, read_user_turns
-from wsdm_arena.generation.prompt_tables import Candidate, Choice, PromptTables
+from wsdm_arena.generation.prompt_tables import PromptTables
 from wsdm_arena.preferences.pair_ids import prompt_group
 
 logger = logging.getLogger(__name__)
 
 Excluded = Path | pd.DataFrame
+Languages = list[tuple[bool, str | None, int]]
+"""As :meth:`~wsdm_arena.generation.prompt_tables.PromptTables.choose` returns them."""
 
 _FAULTS = ("blank", "too_short", "too_long", "excluded")
 """Why the prompt of a conversation that occurs once is dropped by itself."""
@@ -56,9 +59,9 @@ class MiningReport:
     num_written: int
     """Prompts within the limits."""
     num_repaired: int
-    """Of the prompts before the limit: were no valid UTF-8, and hold U+FFFD now."""
+    """Prompts, repeated ones included, that were no valid UTF-8 and hold U+FFFD where it was not."""
     num_with_null_bytes: int
-    """Of the prompts before the limit: hold null characters, which are kept."""
+    """Prompts, repeated ones included, that hold null characters, which are kept."""
     languages: dict[str, int] = field(default_factory=dict)
     """Prompts before the limit by language as the conversations spell it; those without one under "null"."""
     conversations_by_shard: dict[str, int] = field(default_factory=dict)
@@ -118,11 +121,11 @@ def mine_prompts(
         with PromptTables(scratch, memory_limit=memory_limit, threads=threads) as tables:
             counts = _read_conversations(checked, tables, use_threads=threads != 1, progress=progress)
             counts |= _judge_prompts(tables, mining, seed=seed, excluded=known)
-            choice = tables.choose()
-            _check(counts, choice, mining)
+            languages = tables.choose()
+            _check(counts, languages, mining)
             num_written = tables.write(scratch / "prompts", max_prompts)
         _put_in_place(scratch / "prompts", output)
-    report = _summarize(counts, choice, num_written, checked)
+    report = _summarize(counts, languages, num_written, checked)
     logger.info("prompts mined from conversations: %s", report.to_dict())
     return report
 
@@ -158,36 +161,28 @@ def _judge_prompts(tables: PromptTables, mining: MiningConfig, *, seed: int, exc
     """Put the prompts of conversations that occur once into the tables, unless a rule speaks against them."""
     counts = Counter(unique=tables.find_unique())
     key = seed.to_bytes(8, "little")
-    for rows in tables.read_unique():
-        candidates: list[Candidate] = []
-        for conversation, content, start, language in rows:
+    for conversations in tables.read_unique():
+        is_first_language = pc.fill_null(pc.equal(conversations.languages, mining.first_language), False)
+        counts["in_first_language"] += is_first_language.true_count
+        rows, groups = [], []
+        for row, (content, is_first) in enumerate(
+            zip(conversations.prompts, is_first_language.to_pylist(), strict=True)
+        ):
             text, was_repaired = decode_text(content)
-            is_first_language = language == mining.first_language
-            counts["in_first_language"] += is_first_language
-            if (fault := _find_fault(text, is_first_language, mining)) is not None:
-                counts[fault] += 1
-                continue
-            group = prompt_group(text)
-            if group in excluded:
-                counts["excluded"] += 1
+            fault = _find_fault(text, is_first, mining)
+            group = "" if fault else prompt_group(text)
+            if fault or group in excluded:
+                counts[fault or "excluded"] += 1
                 continue
             if was_repaired:
-                content = text.encode()
-                start = tables.add_text(content)
-            candidate = Candidate(
-                conversation,
-                group,
-                _shuffled_place(group, key),
-                start,
-                len(content),
-                language,
-                is_first_language,
-                was_repaired,
-                b"\0" in content,
-            )
-            candidates.append(candidate)
-        counts["candidates"] += len(candidates)
-        tables.add_candidates(candidates)
+                tables.replace_prompt(conversations, row, text.encode())
+            counts["repaired"] += was_repaired
+            counts["with_null_bytes"] += "\0" in text
+            rows.append(row)
+            groups.append(group)
+        counts["candidates"] += len(rows)
+        shuffled = [_shuffled_place(group, key) for group in groups]
+        tables.add_candidates(conversations, rows, is_first_language, groups, shuffled)
     return counts
 
 
@@ -230,8 +225,8 @@ def _prompts(table: Excluded) -> Iterator[Any]:
         raise MiningError(f"{table}: cannot be read as Parquet ({error}). {cure}") from error
 
 
-def _check(counts: Counter[str], choice: Choice, mining: MiningConfig) -> None:
-    if not choice.languages:
+def _check(counts: Counter[str], languages: Languages, mining: MiningConfig) -> None:
+    if not languages:
         reasons = ", ".join(f"{name.replace('_', ' ')}: {counts[name]}" for name in _FAULTS)
         raise MiningError(
             f"no prompt is left of {counts['all']} conversations, {counts['unique']} of which occur once ({reasons}). "
@@ -241,7 +236,7 @@ def _check(counts: Counter[str], choice: Choice, mining: MiningConfig) -> None:
         logger.warning(
             "no conversation that occurs once is in %r (generation.mining.first_language); prompts are in %s",
             mining.first_language,
-            [name for _, name, _ in choice.languages[:5]],
+            [name for _, name, _ in languages[:5]],
         )
 
 
@@ -251,9 +246,9 @@ def _put_in_place(finished: Path, output: Path) -> None:
     os.replace(finished, output)
 
 
-def _summarize(counts: Counter[str], choice: Choice, num_written: int, shards: Sequence[Shard]) -> MiningReport:
-    num_first_language = sum(count for is_first, _, count in choice.languages if is_first)
-    num_prompts = sum(count for _, _, count in choice.languages)
+def _summarize(counts: Counter[str], languages: Languages, num_written: int, shards: Sequence[Shard]) -> MiningReport:
+    num_first_language = sum(count for is_first, _, count in languages if is_first)
+    num_prompts = sum(count for _, _, count in languages)
     return MiningReport(
         num_conversations=counts["all"],
         num_without_user_turn=counts["all"] - counts["with_user_turn"],
@@ -264,8 +259,8 @@ def _summarize(counts: Counter[str], choice: Choice, num_written: int, shards: S
         num_first_language=num_first_language,
         num_others=num_prompts - num_first_language,
         num_written=num_written,
-        num_repaired=choice.num_repaired,
-        num_with_null_bytes=choice.num_with_null_bytes,
-        languages={"null" if name is None else name: count for _, name, count in choice.languages},
+        num_repaired=counts["repaired"],
+        num_with_null_bytes=counts["with_null_bytes"],
+        languages={"null" if name is None else name: count for _, name, count in languages},
         conversations_by_shard={str(shard.path): shard.num_conversations for shard in shards},
     )

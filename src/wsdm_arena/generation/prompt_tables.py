@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -35,45 +36,29 @@ ROWS_PER_BATCH = 8_192
 ROWS_PER_INSERT = 32_768
 
 
-class Candidate(NamedTuple):
-    """A prompt that nothing speaks against but other candidates."""
+class Conversations(NamedTuple):
+    """Some conversations that occur once.
 
-    conversation: bytes
-    """Hash of all the user turns."""
-    prompt_group: str
-    shuffled: int
-    """Place in the shuffled order: an unsigned number of 64 bits."""
-    start: int
-    """Place in the spool, in bytes."""
-    size: int
-    """Bytes of UTF-8."""
-    language: str | None
-    is_first_language: bool
-    was_repaired: bool
-    has_null_byte: bool
+    Attributes:
+        hashes: ``(N,)`` binary, of all the user turns.
+        prompts: First user turns, N times bytes of UTF-8 that may be invalid.
+        starts: ``(N,)``, where the prompts begin in the spool.
+        sizes: ``(N,)``, their bytes.
+        languages: ``(N,)`` string, may be null.
+    """
 
-
-class Choice(NamedTuple):
-    """What became of the candidates."""
-
-    languages: list[tuple[bool, str | None, int]]
-    """Whether it is the first language, its name, and how many prompts it has; the most frequent first."""
-    num_repaired: int
-    num_with_null_bytes: int
+    hashes: pa.BinaryArray
+    prompts: list[bytes]
+    starts: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    languages: pa.StringArray
 
 
-_CANDIDATE_TYPES = dict(
-    zip(
-        Candidate._fields,
-        (pa.binary(), pa.string(), pa.uint64(), pa.int64(), pa.int64(), pa.string(), *[pa.bool_()] * 3),
-        strict=True,
-    )
-)
 _CREATE = """
 CREATE TABLE conversations (conversation BLOB, start BIGINT, size BIGINT, language VARCHAR);
 CREATE TABLE candidates (
-    conversation BLOB, prompt_group VARCHAR, shuffled UBIGINT, start BIGINT, size BIGINT,
-    language VARCHAR, is_first_language BOOLEAN, was_repaired BOOLEAN, has_null_byte BOOLEAN
+    conversation BLOB, start BIGINT, size BIGINT, language VARCHAR, is_first_language BOOLEAN,
+    prompt_group VARCHAR, shuffled UBIGINT
 );
 """
 _FIND_UNIQUE = """
@@ -145,34 +130,59 @@ class PromptTables:
         self._execute(_FIND_UNIQUE)
         return self._execute("SELECT count(*) FROM unique_conversations").fetchall()[0][0]
 
-    def read_unique(self) -> Iterator[list[tuple[bytes, bytes, int, str | None]]]:
-        """Conversations that occur once, in the order they were added: hash, prompt, its place and language."""
+    def read_unique(self) -> Iterator[Conversations]:
+        """Conversations that occur once, a batch at a time."""
         for rows in self._read(_READ_UNIQUE):
-            starts = rows["start"].to_numpy()
-            prompts = self._texts.read(starts, rows["size"].to_numpy())
-            hashes, languages = rows["conversation"].to_pylist(), rows["language"].to_pylist()
-            yield list(zip(hashes, prompts, starts.tolist(), languages, strict=True))
+            starts, sizes = rows["start"].to_numpy(), rows["size"].to_numpy()
+            yield Conversations(
+                rows["conversation"], self._texts.read(starts, sizes), starts.copy(), sizes.copy(), rows["language"]
+            )
 
-    def add_text(self, text: bytes) -> int:
-        """Put another text aside; returns its place."""
-        return int(self._texts.append(pa.array([text], pa.binary()))[0])
+    def replace_prompt(self, conversations: Conversations, row: int, prompt: bytes) -> None:
+        """Put another text in the place of a prompt."""
+        conversations.prompts[row] = prompt
+        conversations.starts[row] = self._texts.append(pa.array([prompt], pa.binary()))[0]
+        conversations.sizes[row] = len(prompt)
 
-    def add_candidates(self, candidates: Sequence[Candidate]) -> None:
-        """Add prompts."""
-        if candidates:
-            columns = zip(zip(*candidates, strict=True), _CANDIDATE_TYPES.items(), strict=True)
-            self._insert("candidates", pa.table({name: pa.array(cells, kind) for cells, (name, kind) in columns}))
+    def add_candidates(
+        self,
+        conversations: Conversations,
+        rows: Sequence[int],
+        is_first_language: pa.BooleanArray,
+        prompt_groups: Sequence[str],
+        shuffled: Sequence[int],
+    ) -> None:
+        """Add prompts that nothing speaks against but other prompts.
 
-    def choose(self) -> Choice:
-        """Keep each prompt once, and shuffle."""
+        Args:
+            conversations: N of them.
+            rows: Those that have such a prompt, C of the N.
+            is_first_language: ``(N,)``.
+            prompt_groups: C names of prompts.
+            shuffled: C places in the shuffled order, unsigned numbers of 64 bits.
+        """
+        taken = np.array(rows, dtype=np.int64)
+        columns = {
+            "conversation": conversations.hashes.take(pa.array(taken)),
+            "start": conversations.starts[taken],
+            "size": conversations.sizes[taken],
+            "language": conversations.languages.take(pa.array(taken)),
+            "is_first_language": is_first_language.take(pa.array(taken)),
+            "prompt_group": pa.array(prompt_groups, pa.string()),
+            "shuffled": pa.array(shuffled, pa.uint64()),
+        }
+        self._insert("candidates", pa.table(columns))
+
+    def choose(self) -> list[tuple[bool, str | None, int]]:
+        """Keep each prompt once, and shuffle.
+
+        Returns:
+            Whether it is the first language, its name, and how many prompts it has; the most frequent first.
+        """
         self._execute(_CHOOSE)
-        languages = self._execute(
+        return self._execute(
             "SELECT is_first_language, language, count(*) FROM prompts GROUP BY ALL ORDER BY 3 DESC, 2"
         ).fetchall()
-        marked = self._execute(
-            "SELECT count(*) FILTER (was_repaired), count(*) FILTER (has_null_byte) FROM prompts"
-        ).fetchall()
-        return Choice(languages, *marked[0])
 
     def write(self, path: Path, limits: tuple[int | None, int | None]) -> int:
         """Write the chosen prompts to a Parquet file, those of the first language first, each kind by position.
@@ -186,7 +196,7 @@ class PromptTables:
         """
         num_written = 0
         bounds = [2**62 if limit is None else limit for limit in limits]
-        with pq.ParquetWriter(path, PROMPT_SCHEMA) as writer:
+        with pq.ParquetWriter(path, PROMPT_SCHEMA, use_dictionary=["language"]) as writer:
             for columns in self._read(_READ_PROMPTS, bounds):
                 texts = self._texts.read(columns["start"].to_numpy(), columns["size"].to_numpy())
                 columns["prompt"] = pa.array(texts, pa.binary()).cast(pa.string())
