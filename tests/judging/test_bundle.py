@@ -113,6 +113,7 @@ def test_the_fused_layout_is_the_plain_one_within_float16(checkpoint, tmp_path, 
     assert not torch.equal(split["backbone.norm.weight"], plain["backbone.norm.weight"])
     torch.testing.assert_close(read(fused_judge, batch), read(plain_judge, batch), rtol=5e-3, atol=5e-3)
     assert fused_judge.head.config == plain_judge.head.config == HeadConfig(dropout=0.2)
+    assert fused.manifest["dtype"] == "float16"
     assert {value.dtype for value in fused.load_judge().state_dict().values()} == {torch.float16}
 
 
@@ -148,6 +149,17 @@ def test_a_fused_bundle_is_no_checkpoint_and_says_so(llama, tmp_path):
     with pytest.raises(CheckpointError, match="a bundle without the plain layout"):
         load_judge(path)
     assert "score.4.weight" in load_file(path / "fused" / "model.safetensors")
+
+
+def test_a_loaded_judge_is_a_copy_whatever_is_done_to_it(llama, tmp_path):
+    """Weights in memory may be mapped files, and those may be links to the checkpoint's."""
+    for layouts in (["plain"], ["fused"]):
+        path = bundle_of(llama, tmp_path / layouts[0], layouts=layouts)
+        judge = Bundle.open(path).load_judge()
+        with torch.no_grad():
+            for parameter in judge.parameters():
+                parameter.zero_()
+        Bundle.open(path, verify_checksums=True)
 
 
 @pytest.mark.parametrize("layouts", [["plain"], ["fused"]])

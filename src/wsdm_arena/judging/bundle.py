@@ -113,6 +113,8 @@ def write_bundle(
             _write_json(unfinished / CALIBRATION, {"temperature": temperature, "fit": dict(calibration)})
             _write_json(unfinished / PROVENANCE, provenance)
             own = {"kind": BUNDLE_KIND, "format": BUNDLE_FORMAT, "layouts": sorted(set(layouts))}
+            if "plain" not in layouts:
+                own["dtype"] = "float16"
             inherited = {key: value for key, value in manifest.items() if key != "files"}
             write_manifest(unfinished, inherited | own, described=described)
     except (CheckpointError, LayoutError, WeightFileError) as error:
@@ -203,7 +205,7 @@ class Bundle:
             if "plain" in self.layouts:
                 judge = load_judge(self.path, attention=attention, dtype=dtype, verify_checksums=False)
             else:
-                judge = self._load_fused(attention, as_dtype(dtype or torch.float16))
+                judge = self._load_fused(attention, as_dtype(dtype or self.manifest["dtype"]))
         except (CheckpointError, LayoutError, WeightFileError, UnsupportedJudgeError) as error:
             raise BundleError(f"{self.path}: {error}") from error
         return judge.to(device).eval() if device is not None else judge.eval()
