@@ -65,9 +65,9 @@ def fit_temperature(predictions: pd.DataFrame, battles: pd.DataFrame) -> Calibra
 
     The temperature is applied where it is used: to the logits of each reading, before the readings of a pair are
     averaged as probabilities. So what is minimised is the log loss of the probabilities that people get, not that of
-    one reading; two readings that differ soften their mean, so the best temperature is lower than that of either. For
-    readings in one order only, fit on predictions in that order. With two classes and two orders no verdict changes at
-    any temperature: the mean favours A exactly if the logit margins of both orders sum to more than 0.
+    one reading; two readings that differ soften their mean, so the best temperature tends to be lower than that of one.
+    For readings in one order only, fit on predictions in that order. With two classes and two orders no verdict changes
+    at any temperature: the mean favours A exactly if the logit margins of both orders sum to more than 0.
 
     The mean of two readings has a log loss that need not be convex, so the best point of a grid is refined by scipy's
     bounded minimiser between its neighbours.
