@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from wsdm_arena.errors import UserError
+
 MAX_BATCH_CONVERSATIONS = 2_048
 MAX_BATCH_BYTES = 32 * 2**20
 """A batch holds about this much of a shard, uncompressed, where its conversations are longer than usual."""
@@ -26,7 +28,7 @@ _CURE = (
 T = TypeVar("T")
 
 
-class MiningError(ValueError):
+class MiningError(UserError, ValueError):
     """Conversations or tables of prompts are missing or not what they should be; nothing was written."""
 
 
