@@ -91,10 +91,18 @@ class Script:
     def open(self) -> Iterator["Script"]:
         self.log.append(f"{self.name} loaded")
         self.clock.now += self.seconds_of_loading
-        yield self
-        self.log.append(f"{self.name} freed")
+        try:
+            yield self
+        finally:
+            self.log.append(f"{self.name} freed")
 
     def read(self, batches):
+        try:
+            yield from self.answers(batches)
+        finally:
+            self.log.append(f"{self.name} at rest")
+
+    def answers(self, batches):
         for batch in batches:
             self.begun_at.append(self.clock.now)
             self.clock.now += self.seconds_per_batch
@@ -219,14 +227,25 @@ def test_with_one_judge_the_cascade_is_that_judge():
 def test_judges_are_loaded_once_each_and_freed_before_the_next():
     first, second = scripts()
     run(first, second)
-    assert first.log == ["first loaded", "first freed", "second loaded", "second freed"]
+    assert first.log == [f"{name} {what}" for name in WEIGHTS for what in ("loaded", "at rest", "freed")]
+
+
+def test_a_judge_is_at_rest_before_it_is_freed_after_an_error_too():
+    first, second = scripts()
+
+    def interrupt(name: str, tokens: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(first, second, on_batch=interrupt)
+    assert first.log == ["first loaded", "first at rest", "first freed"]
 
 
 def test_the_second_judge_is_not_loaded_for_nothing():
     first, second = scripts()
     first.differences = np.full(40, 0.9)
     result = run(first, second)
-    assert first.log == ["first loaded", "first freed"]
+    assert first.log == ["first loaded", "first at rest", "first freed"]
     assert result.report.judges[1].num_pairs == 0
 
 
@@ -241,16 +260,19 @@ def test_nothing_to_judge_loads_nobody():
 
 def test_rows_that_share_a_pair_share_its_reading_and_each_get_a_verdict():
     first, second = scripts(10)
-    pairs = pd.concat([table(10), table(4).assign(id=[f"again{row}" for row in range(4)])], ignore_index=True)
+    again = table(4).assign(id=[f"again{row}" for row in range(4)])
+    pairs = pd.concat([table(10), again]).sample(frac=1, random_state=0)
     result = run(first, second, pairs)
     assert sorted(first.rows) == list(range(10))
     assert len(result.verdicts) == 14
     assert result.report.num_pairs == 10
     assert result.report.summary.num_rows == 14
-    first_rows, again = result.verdicts.iloc[:4], result.verdicts.iloc[10:]
-    assert again["id"].tolist() == [f"again{row}" for row in range(4)]
-    pd.testing.assert_frame_equal(
-        first_rows.drop(columns="id"), again.drop(columns="id").reset_index(drop=True), check_exact=True
+    assert result.verdicts["id"].tolist() == pairs["id"].tolist()
+    by_id = result.verdicts.set_index("id")
+    for row in range(4):
+        assert by_id.loc[f"again{row}"].equals(by_id.loc[f"t{row}"])
+    np.testing.assert_allclose(
+        by_id.loc[[f"t{row}" for row in range(10)], "difference_first"], first.differences, atol=1e-6
     )
 
 

@@ -147,6 +147,18 @@ def test_mixed_probabilities_are_the_weighted_mean_and_never_contradict_the_winn
     assert mixed[0, 0] >= mixed[0, 1] if winner == "model_a" else mixed[0, 1] >= mixed[0, 0]
 
 
+def test_mixed_probabilities_that_lie_close_together_are_not_turned_round_by_rounding():
+    draw = np.random.default_rng(0)
+    for weights in ((2.5, 1.0), (3.2, 1.0), (0.7, 0.3)):
+        second = draw.uniform(0, 1, 20_000)
+        first = 0.5 - weights[1] / weights[0] * (second - 0.5) + draw.integers(-3, 4, 20_000) * 2.0**-54
+        is_possible = (first >= 0) & (first <= 1)
+        p1, p2 = (np.column_stack([p, 1 - p])[is_possible] for p in (first, second))
+        mixed = mix_probabilities(p1, p2, weights)
+        names_a = decide(differences(p1), differences(p2), weights) == "model_a"
+        assert (np.where(names_a, 1, -1) * (mixed[:, 0] - mixed[:, 1]) >= 0).all()
+
+
 def test_mixed_probabilities_of_three_classes_and_of_one_reading():
     p1 = np.array([[0.5, 0.2, 0.3], [0.6, 0.3, 0.1], [np.nan] * 3, [np.nan] * 3])
     p2 = np.array([[0.1, 0.8, 0.1], [np.nan] * 3, [0.3, 0.3, 0.4], [np.nan] * 3])

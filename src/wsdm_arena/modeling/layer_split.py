@@ -103,9 +103,19 @@ class SplitJudge:
         self._hooks.clear()
         del self.judge
 
-    def _carry(self, next_batch: NextBatch) -> tuple[int, torch.Tensor] | None:
-        """Bring the next micro-batch through all stages, as soon as the first is free; None if there is no next."""
-        with _Passage(self) as passage, torch.no_grad():
+    def _carry(
+        self, next_batch: NextBatch, on_failure: Callable[[], None] = lambda: None
+    ) -> tuple[int, torch.Tensor] | None:
+        """Bring the next micro-batch through all stages, as soon as the first is free.
+
+        Args:
+            next_batch: Asked when the first stage is free.
+            on_failure: Called if the micro-batch fails, before it gives its gate back.
+
+        Returns:
+            Its number and logits; None if there is no next.
+        """
+        with _Passage(self, on_failure) as passage, torch.no_grad():
             if not passage.begin(next_batch):
                 return None
             hidden = self.judge.hidden_states(passage.batch.to(self.devices[0], non_blocking=True))
@@ -116,9 +126,12 @@ class SplitJudge:
         messages: queue.SimpleQueue[tuple[int, torch.Tensor] | BaseException | None] = queue.SimpleQueue()
         stopped = threading.Event()
 
+        def next_batch() -> tuple[int, PackedBatch] | None:
+            return None if stopped.is_set() else next(numbered, None)
+
         def work() -> None:
             try:
-                while carried := self._carry(lambda: None if stopped.is_set() else next(numbered, None)):
+                while carried := self._carry(next_batch, on_failure=stopped.set):
                     messages.put((carried[0], carried[1].cpu()))
             except BaseException as error:
                 stopped.set()
@@ -151,8 +164,9 @@ class SplitJudge:
 class _Passage:
     """One micro-batch on its way: the gate it holds, and what was brought to the device of its stage."""
 
-    def __init__(self, split: SplitJudge) -> None:
+    def __init__(self, split: SplitJudge, on_failure: Callable[[], None]) -> None:
         self.split = split
+        self.on_failure = on_failure
         self.stage: int | None = None
         self.number: int
         self.batch: PackedBatch
@@ -166,7 +180,9 @@ class _Passage:
         self.split._current.passage = self
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        if error_type is not None:
+            self.on_failure()
         self._leave()
         self.split._current.passage = None
         if self._device_before is not None:
@@ -227,6 +243,9 @@ class _Passage:
         self._brought.clear()
         try:
             self._announce("leave", stage)
+        except BaseException:
+            self.on_failure()
+            raise
         finally:
             self.split.gates[stage].release()
 
