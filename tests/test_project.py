@@ -62,8 +62,20 @@ def test_make_run_simulates_an_arena_before_it_trains():
 
 
 def test_make_run_takes_ones_own_battles_and_keeps_them_apart():
-    last = make("-n", "run", "BATTLES=a.parquet b.csv", "DATA_ROOT=data/mine", "ENV=a100").splitlines()[-1]
-    assert last == 'exec .venv/bin/kedro run --env a100 --params "data_root=data/mine,raw.train=a.parquet;b.csv"'
+    *_, first, last = make("-n", "run", "BATTLES=a.parquet b.csv").splitlines()
+    assert first == ".venv/bin/kedro run --pipelines simulated_checkpoints --params data_root=data/own"
+    assert last == (
+        'exec .venv/bin/kedro run --params "data_root=data/own,raw.train=a.parquet;b.csv,'
+        'roster.students=[],roster.final_held_out=[]"'
+    )
+
+
+def test_make_run_goes_through_the_whole_recipe_where_there_are_conversations():
+    own = ("BATTLES=a.parquet", "TEST=t.csv", "COLLECTED=c d", "CONVERSATIONS=e", "DATA_ROOT=data/mine", "ENV=a100")
+    assert make("-n", "run", *own).splitlines()[1:] == [
+        'exec .venv/bin/kedro run --env a100 --params "data_root=data/mine,raw.train=a.parquet,raw.test=t.csv,'
+        'raw.collected_pairs=c;d,raw.conversations=e"'
+    ]
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the constraints were tried together on Python 3.11")

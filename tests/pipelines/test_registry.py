@@ -32,12 +32,115 @@ def pipelines(context):
     return register_pipelines()
 
 
+TRAININGS = (
+    "teacher.gemma",
+    "teacher.gemma_large",
+    "teacher.llama",
+    "student.gemma",
+    "student.llama",
+    "pretraining.gemma",
+    "pretraining.llama",
+    "final.gemma",
+    "final.llama",
+    "final_held_out.gemma",
+)
+
+
+def names_of(pipeline) -> set[str]:
+    return {node.name for node in pipeline.nodes}
+
+
+def position(pipeline) -> dict[str, int]:
+    """In which order a sequential runner comes to the nodes."""
+    return {node.name: number for number, node in enumerate(pipeline.nodes)}
+
+
 def test_the_default_pipeline_has_every_stage_but_the_simulated_arena(pipelines):
-    names = {node.name for node in pipelines["__default__"].nodes}
-    assert "simulate" not in names
-    for judge in ("gemma", "gemma_large", "llama"):
-        assert {f"teacher.{judge}.{step}" for step in ("select", "tokenize", "train", "evaluate")} <= names
+    names = names_of(pipelines["__default__"])
+    assert not names & names_of(pipelines["simulated_arena"])
+    for training in TRAININGS:
+        assert {f"{training}.{step}" for step in ("select", "tokenize", "train", "evaluate")} <= names
+    assert {f"backbone.{judge}" for judge in ("gemma", "gemma_large", "llama")} <= names
+    assert {"mine_prompts", "generate_answers", "collected_labels.combine", "generated_labels.combine"} <= names
+    assert {f"submission.{stage}.submit" for stage in ("student", "final")} <= names
+    assert {f"export.{stage}.{judge}.export" for stage in ("student", "final") for judge in ("gemma", "llama")} <= names
     assert {"build_battles", "build_test_pairs", "build_scoreboard"} <= names
+
+
+def test_one_training_node_a_stage_and_judge(pipelines):
+    trained = [node.name for node in pipelines["__default__"].nodes if node.func.__name__ == "train_judge"]
+    assert sorted(trained) == sorted(f"{training}.train" for training in TRAININGS)
+
+
+def test_everything_comes_in_data_order(pipelines):
+    at = position(pipelines["__default__"])
+    for before, after in (
+        ("backbone.gemma", "teacher.gemma.train"),
+        ("teacher.llama.train", "collected_labels.combine"),
+        ("collected_labels.combine", "student.gemma.train"),
+        ("build_collected_pairs", "mine_prompts"),
+        ("student.llama.train", "generated_labels.combine"),
+        ("build_generated_pairs", "generated_labels.combine"),
+        ("generated_labels.combine", "pretraining.gemma.train"),
+        ("pretraining.llama.train", "final.llama.train"),
+        ("pretraining.gemma.train", "final_held_out.gemma.train"),
+        ("final.llama.train", "export.final.llama.export"),
+        ("export.final.gemma.export", "submission.final.judge"),
+        ("submission.final.evaluate", "build_scoreboard"),
+    ):
+        assert at[before] < at[after], (before, after)
+
+
+def test_finetuning_is_everything_between_its_first_and_its_last_node(pipelines):
+    names = names_of(pipelines["finetuning"])
+    for stage in ("teacher", "student", "pretraining", "final", "final_held_out"):
+        assert any(name.startswith(f"{stage}.") for name in names), stage
+    assert {"collected_labels.combine", "generated_labels.combine"} <= names
+    outside = ("data_processing", "export", "submission", "reporting", "pair_generation")
+    for name in outside:
+        assert not names & names_of(pipelines[name]), name
+    at = position(pipelines["finetuning"])
+    assert (
+        at["teacher.llama.train"] < at["student.llama.train"] < at["pretraining.llama.train"] < at["final.llama.train"]
+    )
+
+
+def test_several_pipelines_named_together_come_in_data_order(pipelines):
+    at = position(pipelines["pretraining"] + pipelines["pseudo_labeling"] + pipelines["pair_generation"])
+    assert at["build_generated_pairs"] < at["generated_labels.combine"] < at["pretraining.gemma.select"]
+
+
+def test_without_students_only_teachers_are_trained(context):
+    from wsdm_arena import pipeline_registry
+    from wsdm_arena.config import Lineup
+
+    lineup = pipeline_registry.load_lineup()
+    roster = lineup.roster.model_copy(update={"students": (), "final_held_out": ()})
+    pipeline_registry.use_lineup(Lineup(roster=roster, imported=lineup.imported))
+    try:
+        names = names_of(pipeline_registry.register_pipelines()["__default__"])
+    finally:
+        pipeline_registry.use_lineup(lineup)
+    assert "teacher.gemma_large.train" in names
+    assert "build_scoreboard" in names
+    stages = {name.partition(".")[0] for name in names if "." in name}
+    assert stages == {"teacher", "backbone", "baseline"}
+
+
+def test_a_roster_without_the_large_teacher_labels_with_the_others(context):
+    from wsdm_arena import pipeline_registry
+    from wsdm_arena.config import Lineup
+
+    lineup = pipeline_registry.load_lineup()
+    roster = lineup.roster.model_copy(update={"teachers": ("gemma", "llama")})
+    pipeline_registry.use_lineup(Lineup(roster=roster, imported=lineup.imported))
+    try:
+        built = pipeline_registry.register_pipelines()["__default__"]
+    finally:
+        pipeline_registry.use_lineup(lineup)
+    combine = next(node for node in built.nodes if node.name == "collected_labels.combine")
+    assert {"collected_labels.gemma.predictions", "collected_labels.llama.predictions"} <= set(combine.inputs)
+    assert not [name for name in names_of(built) if "gemma_large" in name]
 
 
 def test_every_dataset_is_an_entry_of_the_catalog(context, pipelines):

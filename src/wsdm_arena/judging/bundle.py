@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from wsdm_arena.config import HeadConfig, StrictConfig, TemplateConfig, TruncationConfig, TruncationPolicy
 from wsdm_arena.config.export import Layout
 from wsdm_arena.config.judges import AttentionName
+from wsdm_arena.errors import UserError
 from wsdm_arena.modeling.attention import UnsupportedJudgeError
 from wsdm_arena.modeling.backbone import as_dtype
 from wsdm_arena.modeling.backbone_weights import LayoutError
@@ -49,7 +50,7 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 FUSED = "fused"
 
 
-class BundleError(RuntimeError):
+class BundleError(UserError, RuntimeError):
     """A bundle is half written, damaged, or something else."""
 
 

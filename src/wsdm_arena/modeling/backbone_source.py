@@ -11,6 +11,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
+from wsdm_arena.errors import UserError
 from wsdm_arena.modeling.checkpoint import TOKENIZER_FILES
 from wsdm_arena.modeling.weight_files import find_weight_files
 from wsdm_arena.runs.files import describe_file
@@ -29,7 +30,7 @@ _ELSEWHERE = (
 )
 
 
-class BackboneError(RuntimeError):
+class BackboneError(UserError, RuntimeError):
     """A backbone cannot be found, or is not what its configuration says."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig
 
+from wsdm_arena.errors import UserError
 from wsdm_arena.modeling.backbone import LANGUAGE_MODEL_HEAD
 from wsdm_arena.modeling.weight_files import LazyState, find_weight_files, open_weights
 
@@ -17,7 +18,7 @@ _DERIVED = re.compile(r"(.*\.)?rotary_emb\.inv_freq")
 _SHOWN = 6
 
 
-class LayoutError(RuntimeError):
+class LayoutError(UserError, RuntimeError):
     """Weights are not what their configuration and layout say."""
 
 

@@ -180,8 +180,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise CheckpointError(str(error)) from error
     if manifest["kind"] == BUNDLE_KIND and "plain" not in manifest["layouts"]:
         raise CheckpointError(
-            f"{directory} is a bundle without the plain layout: open it with wsdm_arena.judging.bundle.Bundle, or export it "
-            "again with export.layouts: [plain, fused]"
+            f"{directory} is a bundle without the plain layout: open it with wsdm_arena.judging.bundle.Bundle, or "
+            "export it again with export.layouts: [plain, fused]"
         )
     return manifest
 

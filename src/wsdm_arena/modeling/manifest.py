@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wsdm_arena.errors import UserError
 from wsdm_arena.modeling.directories import flush
 from wsdm_arena.runs.files import describe_file
 
 MANIFEST = "manifest.json"
 
 
-class ManifestError(RuntimeError):
+class ManifestError(UserError, RuntimeError):
     """A directory's manifest is missing, damaged, or of something else."""
 
 

@@ -11,13 +11,15 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from wsdm_arena.errors import UserError
+
 INDEX_SUFFIX = ".index.json"
 SAFETENSORS = ".safetensors"
 PICKLES = (".pth", ".pt", ".bin")
 """Written by ``torch.save``; read by torch's restricted unpickler, which builds tensors and runs no code."""
 
 
-class WeightFileError(RuntimeError):
+class WeightFileError(UserError, RuntimeError):
     """A file of weights is missing, damaged or not to be trusted."""
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from wsdm_arena.batching.planner import ORDERS
+from wsdm_arena.errors import UserError
 from wsdm_arena.metrics import accuracy, log_loss
 from wsdm_arena.schemas import LABEL_COLUMNS
 from wsdm_arena.scoring.predictor import canonical_probabilities
@@ -26,7 +27,7 @@ _MIN_GAIN = 1e-6
 """Below it, in nats, rounding decides: the temperature stays at 1."""
 
 
-class CalibrationError(ValueError):
+class CalibrationError(UserError, ValueError):
     """Predictions and battles do not belong together."""
 
 

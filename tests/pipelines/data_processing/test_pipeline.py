@@ -6,10 +6,18 @@ from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.runner import SequentialRunner
 
 from wsdm_arena import schemas
-from wsdm_arena.config import PreferencesConfig, StrictConfig
+from wsdm_arena.config import Lineup, PreferencesConfig, RosterConfig, StrictConfig
 from wsdm_arena.io.raw_table import RawTableDataset
 from wsdm_arena.io.table import TableDataset
-from wsdm_arena.pipelines.data_processing import create_pipeline
+from wsdm_arena.pipelines import data_processing
+
+NO_BACKBONES = Lineup(roster=RosterConfig(teachers=("gemma",)), imported=())
+
+
+def create_pipeline():
+    """The tables; importing backbones has tests of its own."""
+    whole = data_processing.create_pipeline(NO_BACKBONES)
+    return whole.filter(node_names=[node.name for node in whole.nodes if node.namespace is None])
 
 
 @pytest.fixture
@@ -37,6 +45,9 @@ def _catalog(folder, raw="first.csv,second.jsonl") -> DataCatalog:
         {
             "train_table": RawTableDataset(filepath=",".join(str(folder / name) for name in raw.split(","))),
             "test_table": RawTableDataset(filepath=str(folder / "test.parquet")),
+            "collected_pairs_table": RawTableDataset(filepath=str(folder / "collected.csv"), required=False),
+            "collected_pairs": TableDataset(filepath=str(folder / "out" / "collected_pairs.parquet")),
+            "collected_pairs_report": MemoryDataset(),
             "params:preferences": MemoryDataset(PreferencesConfig(num_folds=2)),
             "battles": TableDataset(filepath=str(folder / "out" / "battles.parquet")),
             "test_pairs": TableDataset(filepath=str(folder / "out" / "test_pairs.parquet")),
@@ -49,8 +60,16 @@ def _catalog(folder, raw="first.csv,second.jsonl") -> DataCatalog:
 
 def test_inputs_and_outputs_are_as_declared():
     pipeline = create_pipeline()
-    assert pipeline.inputs() == {"train_table", "test_table", "params:preferences"}
-    assert pipeline.outputs() == {"battles_report", "language_phases", "test_pairs", "test_pairs_report"}
+    assert pipeline.inputs() == {"train_table", "test_table", "collected_pairs_table", "params:preferences"}
+    reports = {"battles_report", "test_pairs_report", "collected_pairs_report"}
+    assert pipeline.outputs() == {*reports, "language_phases", "collected_pairs"}
+
+
+def test_a_backbone_is_imported_from_a_raw_checkpoint_or_from_where_the_judge_says():
+    lineup = Lineup(roster=RosterConfig(teachers=("gemma", "qwen")), imported=("gemma",))
+    inputs = {node.name: set(node.inputs) for node in data_processing.create_pipeline(lineup).nodes}
+    assert inputs["backbone.gemma"] == {"raw_checkpoint.gemma", "params:judges.gemma", "backbone_store"}
+    assert inputs["backbone.qwen"] == {"params:judges.qwen", "backbone_store"}
 
 
 def test_parameters_have_types_that_kedro_can_validate():

@@ -19,22 +19,25 @@ from wsdm_arena.stages.nodes import score_table_of_pairs, tokenize_table
 
 
 def tokenize_for_labels(
-    pairs: pd.DataFrame,
     checkpoint: Path,
     judge: ResolvedJudge,
     config: PseudoLabelConfig,
     template: TemplateConfig,
     truncation: TruncationConfig,
     token_store: Path,
+    **pairs: pd.DataFrame,
 ) -> dict[str, str]:
-    """Tokenise the pairs as this judge shall read them here, or find that it was done before.
+    """Tokenise a table as this judge shall read it here, or find that it was done before.
+
+    The last argument is the table, by its name.
 
     Returns:
-        Path of the token table, under the key ``pairs``.
+        Path of the token table, by the name of the table.
     """
+    ((table, rows),) = pairs.items()
     tokens = tokenize_table(
-        "pairs",
-        pairs,
+        table,
+        rows,
         name=f"{judge.stage}.{judge.judge}",
         tokenizer_dir=checkpoint,
         template=template,
@@ -43,7 +46,7 @@ def tokenize_for_labels(
         policy=config.truncation,
         token_store=token_store,
     )
-    return {"pairs": str(tokens)}
+    return {table: str(tokens)}
 
 
 def score_pairs_of_table(
@@ -55,10 +58,11 @@ def score_pairs_of_table(
     scoring_runs: Path,
 ) -> pd.DataFrame:
     """Read every pair with a trained judge, in the orders that its labels are made of."""
+    ((table, path),) = tokens.items()
     return score_table_of_pairs(
         checkpoint,
-        Path(tokens["pairs"]),
-        table="pairs",
+        Path(path),
+        table=table,
         judge=judge,
         orders=config.labeller(judge.judge).orders,
         launcher=launcher,

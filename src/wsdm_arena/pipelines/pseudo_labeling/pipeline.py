@@ -38,7 +38,7 @@ def create_labeling(table: str, labels: str, stage: str, judges: tuple[str, ...]
                     **{judge: f"{labels}.{judge}.predictions" for judge in judges},
                 },
                 {"labels": labels, "report": f"{labels}.report"},
-                name=f"{labels}.combine",
+                name="combine",
                 namespace=labels,
             )
         ]
@@ -53,7 +53,7 @@ def _create_scoring(table: str, labels: str, stage: str, judge: str) -> Pipeline
             Node(
                 tokenize_for_labels,
                 {
-                    "pairs": table,
+                    table: table,
                     "checkpoint": checkpoint,
                     "judge": "params:judge",
                     "config": config,

@@ -3,29 +3,30 @@
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
-from wsdm_arena.config import CascadeConfig, PreferencesConfig, ReportingConfig, SubmissionConfig
+from wsdm_arena.config import PreferencesConfig, ReportingConfig, SubmissionConfig
 from wsdm_arena.scoring import cascade_plan
 from wsdm_arena.scoring.scoreboard import Provenance, ScoreboardRow, known_votes, verdict_rows
 from wsdm_arena.stages.nodes import tokenize_table
 
 
 def plan_cascade(
-    cascade: CascadeConfig,
     submission: SubmissionConfig,
     preferences: PreferencesConfig,
     battles: pd.DataFrame,
+    *,
+    stage: Literal["student", "final"],
     **predictions: pd.DataFrame,
 ) -> dict[str, Any]:
     """Settle weights and threshold, and foretell on the held-out fold what they mean.
 
-    Arguments after the fourth are the judges' held-out predictions, the first judge's first.
+    Further arguments are the judges' held-out predictions by name, the first judge's first.
     """
     return cascade_plan.plan_cascade(
-        cascade,
+        getattr(submission, stage),
         predictions,
         battles[battles["fold"] == preferences.held_out_fold],
         compare_with_threshold=submission.compare_with_threshold,
@@ -95,9 +96,10 @@ def evaluate_verdicts(
     verdicts: pd.DataFrame,
     test_pairs: pd.DataFrame,
     simulated_truth: pd.DataFrame,
-    stage: str,
     reporting: ReportingConfig,
     run_context: dict[str, Any],
+    *,
+    stage: str,
 ) -> list[ScoreboardRow]:
     """Score the cascade on the test pairs where their votes are known, as in the simulated arena."""
     return verdict_rows(

@@ -1,6 +1,8 @@
 """Two exported judges share the test pairs in a cascade; its verdicts become ``submission.csv``."""
 
+from collections.abc import Callable
 from functools import partial, update_wrapper
+from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
@@ -22,13 +24,11 @@ def _create_submission(stage: str, judges: tuple[str, ...]) -> Pipeline:
     bundles = {judge: f"{stage}.{judge}.bundle" for judge in judges}
     # The final judges have seen every battle, so both cascades are planned on what the students say of the held-out.
     predictions = {judge: f"student.{judge}.predictions" for judge in judges}
-    cascade = f"params:submission.{stage}"
     return Pipeline(
         [
             Node(
-                plan_cascade,
+                _for_stage(plan_cascade, stage),
                 {
-                    "cascade": cascade,
                     "submission": "params:submission",
                     "preferences": "params:preferences",
                     "battles": "battles",
@@ -51,7 +51,7 @@ def _create_submission(stage: str, judges: tuple[str, ...]) -> Pipeline:
             ),
             Node(build_submission, ["verdicts", "test_pairs", "sample_submission"], "submission", name="submit"),
             Node(
-                update_wrapper(partial(evaluate_verdicts, stage=stage), evaluate_verdicts),
+                _for_stage(evaluate_verdicts, stage),
                 {
                     "verdicts": "verdicts",
                     "test_pairs": "test_pairs",
@@ -74,6 +74,11 @@ def _create_submission(stage: str, judges: tuple[str, ...]) -> Pipeline:
             *bundles.values(),
             *predictions.values(),
         },
-        parameters={cascade, "params:submission", "params:preferences", "params:reporting"},
+        parameters={"params:submission", "params:preferences", "params:reporting"},
         tags="submission",
     )
+
+
+def _for_stage(function: Callable[..., Any], stage: str) -> Callable[..., Any]:
+    """A node function with its stage settled: Kedro cannot validate ``params:x`` and ``params:x.y`` side by side."""
+    return update_wrapper(partial(function, stage=stage), function)
