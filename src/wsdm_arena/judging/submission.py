@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from wsdm_arena.errors import UserError
 from wsdm_arena.preferences.row_report import RowReport
 from wsdm_arena.preferences.texts import clean_names
 
@@ -12,7 +13,7 @@ WINNERS = ("model_a", "model_b")
 _SHOWN = 5
 
 
-class SubmissionError(ValueError):
+class SubmissionError(UserError, ValueError):
     """Verdicts, test pairs and sample submission do not go together."""
 
 

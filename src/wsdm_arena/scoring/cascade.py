@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from wsdm_arena.errors import UserError
 from wsdm_arena.metrics import accuracy, log_loss
 from wsdm_arena.schemas import LABEL_COLUMNS
 
@@ -29,7 +30,7 @@ FITTED_SHARES = (0.05, 0.95)
 """Bounds of the first judge's share of the fitted weights: from 1 : 19 to 19 : 1."""
 
 
-class CascadeError(ValueError):
+class CascadeError(UserError, ValueError):
     """Weights, thresholds or readings that make no cascade."""
 
 
