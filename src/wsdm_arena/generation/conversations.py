@@ -104,6 +104,11 @@ def decode_text(content: bytes) -> tuple[str, bool]:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"), True
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, without the advice that some libraries add."""
+    return str(error).partition("\n")[0]
+
+
 def _check_shard(path: Path) -> Shard:
     if not path.is_file():
         raise MiningError(f"{path}: no such file. Download the shard, or correct the path.")
@@ -111,7 +116,7 @@ def _check_shard(path: Path) -> Shard:
         with pq.ParquetFile(path) as file:
             metadata, schema = file.metadata, file.schema_arrow
     except (OSError, pa.ArrowException) as error:
-        raise MiningError(f"{path}: no Parquet file ({_first_line(error)}). Download the shard again.") from error
+        raise MiningError(f"{path}: no Parquet file ({first_line(error)}). Download the shard again.") from error
     for column, fault in _find_faults(schema):
         raise MiningError(f"{path}: column {column!r} {fault}; there are {schema.names}. {_CURE}")
     return Shard(path, metadata.num_rows, _batch_size(metadata))
@@ -156,7 +161,7 @@ def _read_shard(shard: Shard, use_threads: bool) -> Iterator[UserTurns]:
             ):
                 yield _user_turns(batch.column("conversation"), batch.column("language"))
     except (OSError, pa.ArrowException) as error:
-        raise MiningError(f"{shard.path}: damaged ({_first_line(error)}). Download the shard again.") from error
+        raise MiningError(f"{shard.path}: damaged ({first_line(error)}). Download the shard again.") from error
 
 
 def _user_turns(conversations: pa.Array, languages: pa.Array) -> UserTurns:
@@ -198,7 +203,3 @@ def _read_ahead(batches: Iterator[T]) -> Iterator[T]:
         while (batch := upcoming.result()) is not None:
             upcoming = reader.submit(next, batches, None)
             yield batch
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -20,7 +20,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wsdm_arena.config import MiningConfig
-from wsdm_arena.generation.conversations import MiningError, Shard, check_shards, decode_text, read_user_turns
+from wsdm_arena.generation.conversations import (
+    MiningError,
+    Shard,
+    check_shards,
+    decode_text,
+    first_line,
+    read_user_turns,
+)
 from wsdm_arena.generation.prompt_tables import PromptTables
 from wsdm_arena.preferences.pair_ids import prompt_group
 
@@ -222,7 +229,7 @@ def _prompts(table: Excluded) -> Iterator[Any]:
             for batch in file.iter_batches(4_096, columns=["prompt"]):
                 yield from batch.column("prompt").to_pylist()
     except (OSError, pa.ArrowException) as error:
-        raise MiningError(f"{table}: cannot be read as Parquet ({error}). {cure}") from error
+        raise MiningError(f"{table}: cannot be read as Parquet ({first_line(error)}). {cure}") from error
 
 
 def _check(counts: Counter[str], languages: Languages, mining: MiningConfig) -> None:

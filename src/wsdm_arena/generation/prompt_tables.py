@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from wsdm_arena.generation.conversations import MAX_BATCH_BYTES, MiningError
+from wsdm_arena.generation.conversations import MAX_BATCH_BYTES, MiningError, first_line
 from wsdm_arena.generation.text_spool import TextSpool
 
 PROMPT_SCHEMA = pa.schema(
@@ -63,10 +63,12 @@ CREATE TABLE candidates (
 """
 _FIND_UNIQUE = """
 CREATE TABLE unique_conversations AS
-    SELECT conversation, min(start) AS start, min(size) AS size, min(language) AS language
-    FROM conversations GROUP BY conversation HAVING count(*) = 1;
+    SELECT conversation FROM conversations GROUP BY conversation HAVING count(*) = 1;
 """
-_READ_UNIQUE = "SELECT conversation, start, size, language FROM unique_conversations ORDER BY start, conversation"
+_READ_UNIQUE = """
+SELECT conversation, start, size, language FROM conversations SEMI JOIN unique_conversations USING (conversation)
+ORDER BY start, size
+"""
 _CHOOSE = """
 CREATE TABLE prompts AS
     SELECT *, row_number() OVER (PARTITION BY is_first_language ORDER BY shuffled, prompt_group) - 1 AS position
@@ -95,10 +97,11 @@ class PromptTables:
 
     def __init__(self, scratch: Path, *, memory_limit: str, threads: int | None) -> None:
         config: dict[str, Any] = {"memory_limit": memory_limit, "temp_directory": str(scratch / "duckdb")}
+        config |= {"preserve_insertion_order": "false"}  # takes less memory
         try:
             self._database = duckdb.connect(config=config | ({} if threads is None else {"threads": threads}))
         except duckdb.Error as error:
-            raise MiningError(f"memory_limit={memory_limit!r}, threads={threads}: {error}") from error
+            raise MiningError(f"memory_limit={memory_limit!r}, threads={threads}: {first_line(error)}") from error
         self._database.execute(_CREATE)
         self._texts = TextSpool(scratch / "texts")
         self._waiting: list[pa.Table] = []
@@ -237,4 +240,4 @@ class PromptTables:
 
 def _exhausted(error: Exception) -> MiningError:
     """The queries are fixed, so what fails is memory or the disk."""
-    return MiningError(f"mining stopped: {error}. Raise memory_limit, or free space on the disk.")
+    return MiningError(f"mining stopped: {first_line(error)}. Raise memory_limit, or free space on the disk.")

@@ -52,7 +52,7 @@ class TextSpool:
         self._file.flush()
         descriptor = self._file.fileno()
         ends = starts + sizes
-        span = int(ends[-1] - starts[0]) if len(starts) else 0
+        span = int(ends.max() - starts[0]) if len(starts) else 0  # an empty text may follow one that begins there
         if span > _SPARSE * int(sizes.sum()) or (np.diff(starts) < 0).any():
             return [
                 os.pread(descriptor, size, start) for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)
