@@ -156,7 +156,8 @@ def verdict_rows(
     """Score a cascade's verdicts on the test pairs; no rows where no vote is known.
 
     Args:
-        verdicts: ``id``, ``probability_a``, ``probability_b``.
+        verdicts: ``id``, ``winner``, ``probability_a``, ``probability_b`` (null where no judge read the pair: then the
+            winner counts as barely likelier).
         votes: As :func:`known_votes` gives them.
         stage: First column of the row.
         judge: Second column of the row.
@@ -169,7 +170,10 @@ def verdict_rows(
     """
     if votes.empty:
         return []
-    predicted = votes[["battle_id", "id"]].merge(verdicts.drop(columns="pair_id"), on="id", validate="many_to_one")
+    barely = verdicts["winner"].map({"model_a": 0.51, "model_b": 0.49})
+    first = verdicts["probability_a"].fillna(barely)
+    read = pd.DataFrame({"id": verdicts["id"], "probability_a": first, "probability_b": 1 - first})
+    predicted = votes[["battle_id", "id"]].merge(read, on="id", how="left", validate="many_to_one")
     template = _template(stage, judge, None, provenance, data_fingerprint(votes))
     return _rows(votes, predicted, template, TEST_PAIRS, truth, confidence, lambda _: None)
 

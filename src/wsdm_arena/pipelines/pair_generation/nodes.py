@@ -1,5 +1,8 @@
 """Nodes of pair generation; the library does the work."""
 
+import logging
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,11 @@ from kedro.utils import find_kedro_project
 from wsdm_arena.config import GenerationConfig, SimulationConfig
 from wsdm_arena.generation.engines import default_engines
 from wsdm_arena.generation.generate import generate_answers
-from wsdm_arena.generation.mining import mine_prompts
 from wsdm_arena.generation.requests import draw_requests, needed_prompts
+from wsdm_arena.processes.parent_death import die_with_parent
 from wsdm_arena.prompts.progress import show_progress
+
+logger = logging.getLogger(__name__)
 
 
 def mine(
@@ -24,21 +29,35 @@ def mine(
 ) -> dict[str, Any]:
     """Find prompts that occur once in the conversations and nowhere else.
 
+    Done in a process of its own, with which the memory for a million conversations goes.
+
     Returns:
         ``mined_prompts`` (path of a table) and ``report`` (counts).
     """
     output = mining_folder / "mined_prompts.parquet"
+    excluded = [table[["prompt"]] for table in (battles, collected_pairs, test_pairs)]
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=die_with_parent) as pool:
+        report = pool.submit(_mine, conversations, excluded, generation, output).result()
+    logger.info("%d prompts mined from %d conversations", report["num_written"], report["num_conversations"])
+    return {"mined_prompts": output, "report": report}
+
+
+def _mine(
+    conversations: list[Path], excluded: list[pd.DataFrame], generation: GenerationConfig, output: Path
+) -> dict[str, Any]:
+    from wsdm_arena.generation.mining import mine_prompts
+
     with show_progress("mined conversations") as progress:
         report = mine_prompts(
             conversations,
             output=output,
             mining=generation.mining,
             seed=generation.seed,
-            excluded=[battles, collected_pairs, test_pairs],
+            excluded=excluded,
             max_prompts=needed_prompts(generation),
             progress=progress,
         )
-    return {"mined_prompts": output, "report": report.to_dict()}
+    return report.to_dict()
 
 
 def draw_answer_requests(
