@@ -12,7 +12,9 @@ PROJECT = Path(__file__).parents[2]
 
 SMALL = {
     "simulation.num_battles": 4000,
-    "simulation.num_test_pairs": 20,
+    "simulation.num_test_pairs": 60,
+    "simulation.num_collected_pairs": 200,
+    "simulation.num_conversations": 4000,
     "training.max_battles": 64,
     "training.battles_per_update": 16,
     "training.evaluation.battles_at_start": 20,
@@ -52,6 +54,9 @@ def simulated(tmp_path_factory) -> KedroProject:
     project = KedroProject(tmp_path_factory.mktemp("data"))
     project.run("--pipelines", "simulated_arena")
     return project
+
+
+TEACHERS_ONLY = {"roster.students": "[]", "roster.final_held_out": "[]"}
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,9 @@ def render_scoreboard(rows: Sequence[ScoreboardRow], *, width: int = 160) -> str
         rows: Of any stages and judges.
         width: Characters a line.
     """
-    tables = [_whole_table([row for row in rows if not slice_of(row)])]
+    whole = [row for row in rows if not slice_of(row)]
+    datasets = {row["dataset"]: number for number, row in reversed(list(enumerate(whole)))}
+    tables = [_whole_table(sorted(whole, key=lambda row: datasets[row["dataset"]]))]
     kinds = dict.fromkeys(slice_of(row).partition("=")[0] for row in rows if slice_of(row))
     for kind in kinds:
         tables.append(_slice_table(kind, [row for row in rows if slice_of(row).partition("=")[0] == kind]))
