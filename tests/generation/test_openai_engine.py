@@ -209,7 +209,16 @@ def test_what_on_answer_raises_ends_the_engine():
     assert threading.active_count() == threads_before()
 
 
-def test_ctrl_c_does_not_wait_for_requests_under_way():
+@pytest.fixture
+def restarted_calls():
+    """SIGINT interrupts no system call, as some libraries have it once they are imported."""
+    handler = signal.getsignal(signal.SIGINT)
+    signal.siginterrupt(signal.SIGINT, False)
+    yield
+    signal.signal(signal.SIGINT, handler)  # Python's own flags again
+
+
+def test_ctrl_c_does_not_wait_for_requests_under_way(restarted_calls):
     asked = threading.Event()
 
     def hang(handler: Handler, attempt: int) -> None:

@@ -132,6 +132,7 @@ def ask(config, requests):
     return {each.request_id: (each.text, each.finish_reason, each.error) for each in arrived}
 
 
+@pytest.mark.slow
 def test_the_engine_answers_as_the_worker_does_and_leaves_no_process(model_dir, monkeypatch):
     monkeypatch.setenv("WORKER_TEST", model_dir)
     config = make_config(

@@ -94,7 +94,9 @@ def test_too_few_gpus_or_no_interpreter_is_said_before_anything_starts(log, monk
     assert read_log(log, "load") == []
 
 
-def test_refused_and_cut_off_prompts_cost_no_other_an_answer(log):
+@pytest.mark.parametrize("manners", ["", "old"])
+def test_refused_and_cut_off_prompts_cost_no_other_an_answer(log, monkeypatch, manners):
+    monkeypatch.setenv("STUB_MANNERS", manners)
     prompts = ["one", "x" * 2000, "two", "cut off", "aborted", "three\x00\u2028\n", "y" * 2000]
     answers, arrived = ask(stub_vllm_config(), prompts)
     assert len(arrived) == len(prompts)
@@ -118,6 +120,16 @@ def test_a_model_that_never_starts_says_why_and_leaves_a_log(log, monkeypatch, t
         ask(stub_vllm_config(), ["p"], log_folder=tmp_path / "logs")
     assert str(caught.value).splitlines()[0] == "worker processes failed: RuntimeError: CUDA out of memory"
     assert "CUDA out of memory" in (tmp_path / "logs" / "first.log").read_text()
+
+
+def test_an_engine_that_breaks_is_not_taken_for_prompts_that_it_refuses(log, monkeypatch):
+    monkeypatch.setenv("STUB_MANNERS", "raises")
+    answers: list[Answer] = []
+    with pytest.raises(EngineError, match=r"^worker processes failed: RuntimeError: the engine core has died"):
+        ask(stub_vllm_config(), ["a", "b"], on_answer=answers.append)
+    assert answers == []
+    assert len(read_log(log, "answer")) == 2, "the batch is not tried again piece by piece"
+    assert processes_with("STUB_LOG", str(log)) == []
 
 
 def test_a_copy_that_is_killed_keeps_what_it_wrote_and_the_others_go_on(log, monkeypatch):

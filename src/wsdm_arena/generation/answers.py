@@ -112,8 +112,12 @@ def decode_answer(line: bytes | str) -> Answer | None:
 
 def answer_file(folder: Path, name: str, generation: GenerationConfig) -> Path:
     """Name the file of an answer model by everything that changes its answers; see :func:`answer_identity`."""
-    readable = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII)[:80]
-    return folder / f"{readable}.{fingerprint(answer_identity(name, generation))}.jsonl"
+    return folder / f"{as_file_name(name)}.{fingerprint(answer_identity(name, generation))}.jsonl"
+
+
+def as_file_name(name: str) -> str:
+    """Spell an answer model's name so that a file can have it; two names may become the same."""
+    return re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII)[:80]
 
 
 def answer_identity(name: str, generation: GenerationConfig) -> Mapping[str, Any]:

@@ -55,7 +55,8 @@ def generate_answers(
     logged. Call it from the main thread, as worker processes need it.
 
     Args:
-        requests: Columns ``request_id`` (unique), ``prompt``, ``answer_model``; others are not looked at.
+        requests: Columns ``request_id`` (unique, and for the same prompt and model in every run), ``prompt``,
+            ``answer_model``; others are not looked at.
         generation: Answer models, sampling, seed.
         folder: Keeps the answers, one file an answer model and whatever changes its answers; made if missing.
         engines: Factories by the name of an answer model's ``engine``.

@@ -31,6 +31,7 @@ FAILURES_IN_ROW = 20
 """So many requests (at least twice as many as are under way at once) failed one after the other, each after its last
 attempt: the endpoint is gone, the key or the model is wrong, and the rest would only wait for the same end."""
 
+_POLL_INTERVAL_S = 0.2
 _RETRIED_STATUS = {408, 409, 425, 429}  # and 5xx; the endpoint may answer the same request later
 
 
@@ -92,7 +93,7 @@ class OpenAIEngine:
         conversations = _BackgroundTask(lambda: self._ask_all(requests, arrived.put), on_failure=arrived.put)
         with conversations:
             for _ in requests:
-                answer = arrived.get()
+                answer = _wait_for(arrived)
                 if isinstance(answer, Exception):
                     raise answer
                 on_answer(answer)
@@ -170,6 +171,13 @@ class OpenAIEngine:
         if choice.finish_reason not in ("stop", "length"):
             raise _TryFailedError(f"the answer ended with finish_reason {choice.finish_reason!r}", may_pass=False)
         return Answer(request.request_id, choice.message.content or "", cast(FinishReason, choice.finish_reason))
+
+
+def _wait_for(arrived: "queue.SimpleQueue[Answer | Exception]") -> Answer | Exception:
+    """Take what comes next; Ctrl-C is seen within a moment, also where a library has set SA_RESTART for it."""
+    while True:
+        with suppress(queue.Empty):
+            return arrived.get(timeout=_POLL_INTERVAL_S)
 
 
 class _BackgroundTask:

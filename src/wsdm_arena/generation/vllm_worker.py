@@ -72,11 +72,11 @@ def answer_with_vllm(job: Job, requests: list[Request], record: RecordAnswer) ->
     """Load the model once and answer all requests, each as a chat of one turn, batch by batch."""
     from vllm import LLM, SamplingParams
 
-    llm = LLM(model=job.model, **job.engine)
+    llm, refusals = LLM(model=job.model, **job.engine), _refusals()
     for batch in _batches(requests, job.batch_requests):
         parameters = [SamplingParams(**job.sampling, seed=request["seed"]) for request in batch]
-        for request, output in _chat(llm, batch, parameters):
-            if isinstance(output, ValueError):
+        for request, output in _chat(llm, batch, parameters, refusals):
+            if isinstance(output, Exception):
                 record(request, None, "error", f"vLLM refuses the prompt: {output}")
                 continue
             completion = output.outputs[0]
@@ -100,8 +100,19 @@ def _batches(requests: list[Request], batch_requests: int | None) -> Iterator[li
             size = max(size // 2, 1)
 
 
-def _chat(llm: Any, batch: list[Request], parameters: list[Any]) -> Iterable[tuple[Request, Any]]:
-    """Pair requests with vLLM's outputs, or with the ValueError of those that it refuses (one too long, say).
+def _refusals() -> tuple[type[Exception], ...]:
+    """What ``LLM.chat`` raises for a prompt that it cannot take (too long, say), and not because it is broken."""
+    try:
+        from vllm.exceptions import VLLMClientError
+    except ImportError:  # older versions
+        return (ValueError,)
+    return (ValueError, VLLMClientError)
+
+
+def _chat(
+    llm: Any, batch: list[Request], parameters: list[Any], refusals: tuple[type[Exception], ...]
+) -> Iterable[tuple[Request, Any]]:
+    """Pair requests with vLLM's outputs, or with why it refuses the prompt.
 
     It refuses a whole batch for one such prompt, before it generates; so a refused batch is halved until the prompt
     is alone.
@@ -109,11 +120,14 @@ def _chat(llm: Any, batch: list[Request], parameters: list[Any]) -> Iterable[tup
     conversations = [[{"role": "user", "content": request["prompt"]}] for request in batch]
     try:
         outputs = llm.chat(conversations, parameters, use_tqdm=False)
-    except ValueError as error:
+    except refusals as error:
         if len(batch) == 1:
             return [(batch[0], error)]
         half = len(batch) // 2
-        return [*_chat(llm, batch[:half], parameters[:half]), *_chat(llm, batch[half:], parameters[half:])]
+        return [
+            *_chat(llm, batch[:half], parameters[:half], refusals),
+            *_chat(llm, batch[half:], parameters[half:], refusals),
+        ]
     return zip(batch, outputs, strict=True)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from wsdm_arena.config.generation import AnswerModelConfig, GenerationConfig
 from wsdm_arena.generation import vllm_worker
 from wsdm_arena.generation.answer_reader import AnswerReader
+from wsdm_arena.generation.answers import as_file_name
 from wsdm_arena.generation.engine import Answer, AnswerEngine, AnswerRequest, EngineConfigError, EngineError
 from wsdm_arena.generation.vllm_worker import Job
 from wsdm_arena.generation.worker_pool import PoolSpec
@@ -73,8 +74,8 @@ class WorkerEngine:
         with tempfile.TemporaryDirectory(prefix="wsdm-arena-workers-") as name:
             folder = Path(name)
             jobs = self._write_jobs(folder, requests)
-            pool = self._write_pool(folder, jobs)
             stop_file = folder / "stop"
+            pool = self._write_pool(folder, jobs, stop_file)
             reader = AnswerReader([Path(job.answers) for job in jobs], on_answer, on_failure=stop_file.touch)
             failure = self._supervise(pool, reader)
         if reader.failure is not None:
@@ -86,7 +87,7 @@ class WorkerEngine:
         log_path = None
         if self._log_folder is not None:
             self._log_folder.mkdir(parents=True, exist_ok=True)
-            log_path = self._log_folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', self._name)[:80]}.log"
+            log_path = self._log_folder / f"{as_file_name(self._name)}.log"
         command = [sys.executable, "-m", "wsdm_arena.generation.worker_pool", str(pool)]
         with reader:
             try:
@@ -114,7 +115,7 @@ class WorkerEngine:
             )
         return jobs
 
-    def _write_pool(self, folder: Path, jobs: Sequence[Job]) -> Path:
+    def _write_pool(self, folder: Path, jobs: Sequence[Job], stop_file: Path) -> Path:
         commands = []
         for rank, job in enumerate(jobs):
             job_file = folder / f"job-{rank}.json"
@@ -124,7 +125,7 @@ class WorkerEngine:
             commands=commands,
             environments=[dict(environment) for environment in self._kind.environments[: len(jobs)]],
             grace_s=self._kind.grace_s,
-            stop_file=str(folder / "stop"),
+            stop_file=str(stop_file),
             lock_file=str(self._log_folder / ".workers.lock") if self._log_folder else None,
         )
         path = folder / "pool.json"

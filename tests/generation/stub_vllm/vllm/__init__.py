@@ -11,6 +11,8 @@ import sys
 import time
 from types import SimpleNamespace
 
+from vllm.exceptions import VLLMClientError
+
 MANNERS = os.environ.get("STUB_MANNERS", "").split()
 LONGEST_PROMPT = 1000
 
@@ -41,7 +43,8 @@ class LLM:
     def chat(self, conversations: list, parameters: list, use_tqdm: bool) -> list:
         prompts = [turns[0]["content"] for turns in conversations]
         if any(len(prompt) > LONGEST_PROMPT for prompt in prompts):
-            raise ValueError("The prompt is longer than the maximum model length of 1000")
+            refusal = ValueError if "old" in MANNERS else VLLMClientError
+            raise refusal("The prompt is longer than the maximum model length of 1000")
         outputs = []
         for turns, prompt, each in zip(conversations, prompts, parameters, strict=True):
             assert len(turns) == 1

@@ -1,0 +1,2 @@
+class VLLMClientError(Exception):
+    """As in vLLM 0.32; older versions raise ValueError."""
