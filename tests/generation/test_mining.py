@@ -198,7 +198,7 @@ def test_sequences_are_equal_exactly_where_user_turns_are(tmp_path, turns):
     rows: list[Conversation] = [
         ([("user", None if text is None else text.encode()) for text in texts], "English") for texts in turns
     ]
-    (batch,) = read_user_turns(check_shards([write_shard(tmp_path / "shard.parquet", rows)]), use_threads=False)
+    (batch,) = read_user_turns(check_shards([write_shard(tmp_path / "shard.parquet", rows)]), read_ahead=False)
     sequences = batch.sequences.to_pylist()
     assert [[a == b for b in sequences] for a in sequences] == [[a == b for b in turns] for a in turns]
     assert [prompt.decode() for prompt in batch.prompts.to_pylist()] == [texts[0] or "" for texts in turns]

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from wsdm_arena.errors import UserError
 
-MAX_BATCH_CONVERSATIONS = 2_048
+MAX_BATCH_CONVERSATIONS = 1_024
 MAX_BATCH_BYTES = 32 * 2**20
 """A batch holds about this much of a shard, uncompressed, where its conversations are longer than usual."""
 
@@ -73,18 +73,19 @@ def check_shards(paths: Sequence[Path]) -> list[Shard]:
     return [_check_shard(path) for path in map(Path, paths)]
 
 
-def read_user_turns(shards: Iterable[Shard], *, use_threads: bool = True) -> Iterator[UserTurns]:
+def read_user_turns(shards: Iterable[Shard], *, read_ahead: bool = True) -> Iterator[UserTurns]:
     """Read what users said, a batch of conversations at a time, in the order of the shards.
 
     Args:
         shards: As :func:`check_shards` returns them.
-        use_threads: Decode columns in parallel, and the next batch while the caller works on the last.
+        read_ahead: Decode the next batch in a thread while the caller works on the last.
 
     Raises:
         MiningError: A shard is damaged.
     """
-    batches = (batch for shard in shards for batch in _read_shard(shard, use_threads))
-    return _read_ahead(batches) if use_threads else batches
+    batches = (batch for shard in shards for batch in _read_shard(shard))
+    for batch in _read_ahead(batches) if read_ahead else batches:
+        yield _user_turns(batch.column("conversation"), batch.column("language"))
 
 
 def decode_text(content: bytes) -> tuple[str, bool]:
@@ -152,14 +153,11 @@ def _batch_size(metadata: Any) -> int:
     return max(1, min(MAX_BATCH_CONVERSATIONS, int(MAX_BATCH_BYTES / max(bytes_each, 1))))
 
 
-def _read_shard(shard: Shard, use_threads: bool) -> Iterator[UserTurns]:
+def _read_shard(shard: Shard) -> Iterator[pa.RecordBatch]:
     try:
-        # Buffered and not read ahead: else a row group as long as its shard would lie in memory as a whole.
+        # Buffered and not fetched whole: else a row group as long as its shard would lie in memory at once.
         with pq.ParquetFile(shard.path, buffer_size=2**20, pre_buffer=False) as file:
-            for batch in file.iter_batches(
-                shard.batch_size, columns=["conversation", "language"], use_threads=use_threads
-            ):
-                yield _user_turns(batch.column("conversation"), batch.column("language"))
+            yield from file.iter_batches(shard.batch_size, columns=["conversation", "language"], use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise MiningError(f"{shard.path}: damaged ({first_line(error)}). Download the shard again.") from error
 

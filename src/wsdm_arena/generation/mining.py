@@ -126,7 +126,7 @@ def mine_prompts(
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", suffix=".partial", dir=output.parent) as directory:
         scratch = Path(directory)
         with PromptTables(scratch, memory_limit=memory_limit, threads=threads) as tables:
-            counts = _read_conversations(checked, tables, use_threads=threads != 1, progress=progress)
+            counts = _read_conversations(checked, tables, read_ahead=threads != 1, progress=progress)
             counts |= _judge_prompts(tables, mining, seed=seed, excluded=known)
             languages = tables.choose()
             _check(counts, languages, mining)
@@ -148,12 +148,12 @@ def has_words(text: str, min_words: int) -> bool:
 
 
 def _read_conversations(
-    shards: Sequence[Shard], tables: PromptTables, *, use_threads: bool, progress: Callable[[int, int], None] | None
+    shards: Sequence[Shard], tables: PromptTables, *, read_ahead: bool, progress: Callable[[int, int], None] | None
 ) -> Counter[str]:
     """Put all conversations into the tables."""
     counts: Counter[str] = Counter()
     num_all = sum(shard.num_conversations for shard in shards)
-    for turns in read_user_turns(shards, use_threads=use_threads):
+    for turns in read_user_turns(shards, read_ahead=read_ahead):
         tables.add_conversations(list(map(hash_sequence, turns.sequences.to_pylist())), turns.prompts, turns.languages)
         counts["all"] += turns.num_conversations
         counts["with_user_turn"] += len(turns.prompts)

@@ -6,7 +6,8 @@ change no other prompt's models, and a model that joins a roster changes only dr
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,7 +68,7 @@ def draw_requests(prompts: pd.DataFrame, generation: GenerationConfig) -> Reques
         RequestsError: A column is missing, or positions do not count from 0 without a gap.
     """
     _check_prompts(prompts)
-    answered: dict[str, set[str]] = {}
+    answered: defaultdict[str, set[str]] = defaultdict(set)
     others_of: dict[str, pd.DataFrame] = {}
     tables, report = [], {}
     for name, round_ in generation.rounds.items():
@@ -76,14 +77,16 @@ def draw_requests(prompts: pd.DataFrame, generation: GenerationConfig) -> Reques
         chosen = pd.concat([slices["first_language"], slices["others"], repeats]).drop_duplicates("prompt_group")
         others_of[name] = chosen[~chosen["is_first_language"]]
         is_repeat = chosen["prompt_group"].isin(repeats["prompt_group"])
+        rosters = _rosters(chosen["prompt_group"], is_repeat, round_.answer_models, answered)
         draws = [
-            _draw(generation.seed, name, group, round_.answer_models, answered.get(group, set()) if again else set())
-            for group, again in zip(chosen["prompt_group"], is_repeat, strict=True)
+            _draw(generation.seed, name, group, roster)
+            for group, roster in zip(chosen["prompt_group"], rosters, strict=True)
         ]
         for group, models in zip(chosen["prompt_group"], draws, strict=True):
-            answered.setdefault(group, set()).update(models)
+            answered[group] |= set(models)
         tables.append(_as_requests(name, chosen, draws))
         report[name] |= _summarize(tables[-1], is_repeat)
+        report[name]["repeats_without_two_new_models"] = sum(roster is round_.answer_models for roster in rosters)
     requests = pd.concat(tables, ignore_index=True) if tables else _as_requests("", prompts.iloc[:0], [])
     return RequestTables(requests, {"num_requests": len(requests), "rounds": report})
 
@@ -124,16 +127,29 @@ def _take_slices(
         if found < (1 if asked is None else asked):
             logger.warning(
                 "generation.rounds.%s.%s: [%d, %s] asks for %s prompts, %d found: there are %d prompts of this kind",
-                *(name, kind, start, end, "all further" if asked is None else asked, found, len(of_kind)),
+                *(name, kind, start, "null" if end is None else end),
+                *("all further" if asked is None else asked, found, len(of_kind)),
             )
     return slices, report
 
 
-def _draw(seed: int, round_name: str, prompt_group: str, roster: Sequence[str], used: set[str]) -> tuple[str, str]:
+def _rosters(
+    groups: pd.Series, is_repeat: pd.Series, answer_models: Sequence[str], answered: Mapping[str, set[str]]
+) -> list[Sequence[str]]:
+    """Models that each prompt may be answered by: for repeats, those that have not yet, where two are left.
+
+    A repeat without two such models gets the very object ``answer_models``.
+    """
+    rosters: list[Sequence[str]] = []
+    for group, repeat in zip(groups, is_repeat, strict=True):
+        fresh = [model for model in answer_models if not (repeat and model in answered[group])]
+        rosters.append(fresh if len(fresh) >= len(SLOTS) else answer_models)
+    return rosters
+
+
+def _draw(seed: int, round_name: str, prompt_group: str, roster: Sequence[str]) -> tuple[str, str]:
     """Draw two models and their slots: those whose hash with seed, round and prompt is lowest, the lowest as "a"."""
-    fresh = [model for model in roster if model not in used]
-    choice = fresh if len(fresh) >= len(SLOTS) else roster
-    first, second, *_ = sorted(choice, key=lambda model: _digest("draw", str(seed), round_name, prompt_group, model))
+    first, second, *_ = sorted(roster, key=lambda model: _digest("draw", str(seed), round_name, prompt_group, model))
     return first, second
 
 
