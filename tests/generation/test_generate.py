@@ -10,7 +10,7 @@ from tests.generation.generation_cases import FakeEngine, fake_factory, make_con
 from wsdm_arena.generation import generate
 from wsdm_arena.generation.engine import Answer, EngineConfigError, EngineError, request_seed
 from wsdm_arena.generation.generate import GenerationError, generate_answers
-from wsdm_arena.generation.lock import LockHeldError
+from wsdm_arena.processes.lock import DirectoryInUseError
 
 MODELS = {name: {"engine": "vllm", "model": f"org/{name}"} for name in ("zeta", "alpha", "unused")}
 
@@ -208,7 +208,7 @@ def test_two_runs_do_not_share_a_folder(setup, monkeypatch):
     setup.run()
     with (setup.folder / ".lock").open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(LockHeldError, match="is in use by process"):
+        with pytest.raises(DirectoryInUseError, match="is in use by process"):
             setup.run()
 
 

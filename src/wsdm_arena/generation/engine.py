@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from wsdm_arena.config.generation import AnswerModelConfig, GenerationConfig
+from wsdm_arena.errors import UserError
 
 FinishReason = Literal["stop", "length", "error"]
 
@@ -17,7 +18,7 @@ class EngineError(RuntimeError):
     """An engine stopped before every request had its answer; the message says why, with its last words."""
 
 
-class EngineConfigError(ValueError):
+class EngineConfigError(UserError, ValueError):
     """An engine cannot work as it is configured; raised before any request is sent, by any engine."""
 
 

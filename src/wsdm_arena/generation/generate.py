@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from wsdm_arena.config.generation import GenerationConfig
+from wsdm_arena.errors import UserError
 from wsdm_arena.generation.answers import AnswerStore, answer_file
 from wsdm_arena.generation.engine import (
     Answer,
@@ -20,9 +21,9 @@ from wsdm_arena.generation.engine import (
     request_seed,
 )
 from wsdm_arena.generation.hub_cache import remove_from_hub_cache
-from wsdm_arena.generation.lock import hold_lock
 from wsdm_arena.preferences.row_report import RowReport
 from wsdm_arena.preferences.texts import clean_texts
+from wsdm_arena.processes.lock import lock_directory
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ _LOCK_WAIT_S = 5.0  # a killed run's lock is free at once
 _MAX_REASON_CHARACTERS = 300
 
 
-class GenerationError(RuntimeError):
+class GenerationError(UserError, RuntimeError):
     """Requests that cannot be answered as they are, or that nobody answered."""
 
 
@@ -69,14 +70,14 @@ def generate_answers(
     Raises:
         GenerationError: Columns, ids, models or engines do not go together; or not one request has an answer.
         EngineConfigError: An engine cannot work as configured; nothing has been sent to any.
-        LockHeldError: Another run is using ``folder``.
+        DirectoryInUseError: Another run is using ``folder``.
     """
     _check(requests, generation, engines)
     folder.mkdir(parents=True, exist_ok=True)
     prompts = clean_texts(requests["prompt"], RowReport(requests))
     wanted = requests[["request_id", "answer_model"]].assign(prompt=[prompt or "" for prompt in prompts])
     answers: dict[str, Answer] = {}
-    with hold_lock(folder / ".lock", wait_s=_LOCK_WAIT_S):
+    with lock_directory(folder, wait_s=_LOCK_WAIT_S):
         contexts = _make_engines(wanted, generation, folder, engines)
         counter = _ProgressCounter(len(wanted), progress)
         for name in generation.answer_models:

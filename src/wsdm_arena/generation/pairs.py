@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from wsdm_arena.errors import UserError
 from wsdm_arena.generation.reasoning import strip_reasoning
 from wsdm_arena.preferences.languages import normalize_language
 from wsdm_arena.preferences.pair_ids import pair_id
@@ -37,7 +38,7 @@ _KEYS = ["round", "prompt_group"]
 GOOD, FAILED, CUT_OFF, EMPTY, IDENTICAL = "good", "failed", "cut off", "empty", "identical to the other"
 
 
-class GeneratedPairsError(ValueError):
+class GeneratedPairsError(UserError, ValueError):
     """Requests and answers that do not go together."""
 
 

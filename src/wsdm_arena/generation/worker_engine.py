@@ -126,7 +126,7 @@ class WorkerEngine:
             environments=[dict(environment) for environment in self._kind.environments[: len(jobs)]],
             grace_s=self._kind.grace_s,
             stop_file=str(stop_file),
-            lock_file=str(self._log_folder / ".workers.lock") if self._log_folder else None,
+            locked_directory=str(self._log_folder) if self._log_folder else None,
         )
         path = folder / "pool.json"
         path.write_text(json.dumps(asdict(spec)))

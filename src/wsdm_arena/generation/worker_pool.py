@@ -20,9 +20,9 @@ from typing import Any
 
 import psutil
 
-from wsdm_arena.generation.lock import hold_lock
 from wsdm_arena.processes import parent_death
 from wsdm_arena.processes.failure import describe_signal
+from wsdm_arena.processes.lock import lock_directory
 
 _POLL_INTERVAL_S = 0.1
 _LOCK_MARGIN_S = 15.0
@@ -37,15 +37,15 @@ class PoolSpec:
         environments: Variables added for each worker.
         grace_s: How long workers may take to stop before they are killed.
         stop_file: The pool stops, as after SIGTERM, when this file appears.
-        lock_file: Held until all workers are gone; None: no lock. The workers of a run that was killed may need
-            ``grace_s`` to free their GPUs, and a new run waits for them.
+        locked_directory: Locked until all workers are gone; None: no lock. The workers of a run that was killed may
+            need ``grace_s`` to free their GPUs, and a new run waits for them.
     """
 
     commands: list[list[str]]
     environments: list[dict[str, str]]
     grace_s: float
     stop_file: str
-    lock_file: str | None
+    locked_directory: str | None
 
 
 class _Termination:
@@ -66,8 +66,8 @@ def run_pool(spec: PoolSpec) -> int:
         Exit code: 0 if every worker ended well, 143 if the pool was stopped, else 1.
     """
     termination = _Termination()
-    lock = hold_lock(Path(spec.lock_file), wait_s=spec.grace_s + _LOCK_MARGIN_S) if spec.lock_file else nullcontext()
-    with lock:
+    directory, wait_s = spec.locked_directory, spec.grace_s + _LOCK_MARGIN_S
+    with lock_directory(Path(directory), wait_s) if directory else nullcontext():
         workers: list[subprocess.Popen[bytes]] = []
         try:
             for command, environment in zip(spec.commands, spec.environments, strict=True):
