@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from wsdm_arena.config.base import StrictConfig
 from wsdm_arena.config.prompts import TruncationPolicy
@@ -17,6 +17,13 @@ class LabellerConfig(StrictConfig):
     """Share in the mean of probabilities, relative to the other judges."""
     orders: tuple[Order, ...] = Field(default=("ab",), min_length=1, max_length=2)
     """Orders in which it reads each pair: ``ab`` as it stands, ``ba`` exchanged; both are averaged."""
+
+    @field_validator("orders")
+    @classmethod
+    def _orders_are_distinct(cls, orders: tuple[Order, ...]) -> tuple[Order, ...]:
+        if len(set(orders)) != len(orders):
+            raise ValueError(f"orders={list(orders)}: each order is read once; name it once")
+        return orders
 
 
 class PseudoLabelConfig(StrictConfig):

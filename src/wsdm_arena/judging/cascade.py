@@ -60,7 +60,8 @@ class CascadeReport:
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON can hold it, the summary's fields beside the others."""
         fields = asdict(self)
-        return {**fields, "judges": list(fields["judges"])} | fields.pop("summary")
+        summary = fields.pop("summary")
+        return {**fields, "judges": list(fields["judges"]), **summary}
 
 
 @dataclass(frozen=True)

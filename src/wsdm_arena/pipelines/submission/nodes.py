@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from wsdm_arena.config import PreferencesConfig, ReportingConfig, SubmissionConfig
+from wsdm_arena.config import LauncherConfig, PreferencesConfig, ReportingConfig, SubmissionConfig
+from wsdm_arena.prompts.progress import show_progress
 from wsdm_arena.scoring import cascade_plan
 from wsdm_arena.scoring.scoreboard import Provenance, ScoreboardRow, known_votes, verdict_rows
 from wsdm_arena.stages.nodes import tokenize_table
@@ -37,6 +38,7 @@ def judge_test_pairs(
     test_pairs: pd.DataFrame,
     cascade: dict[str, Any],
     submission: SubmissionConfig,
+    launcher: LauncherConfig,
     token_store: Path,
     **bundles: Path,
 ) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def judge_test_pairs(
     from wsdm_arena.judging.cascade import run_cascade
     from wsdm_arena.judging.reading import CascadeJudge
     from wsdm_arena.modeling.devices import choose_devices, choose_dtype
-    from wsdm_arena.prompts.progress import show_progress
+    from wsdm_arena.scoring.table_reader import torch_threads
 
     began = time.monotonic()
     dtype = choose_dtype(submission.dtype, *choose_devices(submission.devices))
@@ -70,7 +72,7 @@ def judge_test_pairs(
         )
         load = partial(bundle.load_judge, attention=submission.attention, dtype=dtype)
         judges.append(CascadeJudge.from_store(name, load, tokens, devices=submission.devices))
-    with show_progress("judged tokens") as progress:
+    with show_progress("judged tokens") as progress, torch_threads(launcher.threads_per_process):
         done = 0
 
         def advance(_: str, num_tokens: int) -> None:

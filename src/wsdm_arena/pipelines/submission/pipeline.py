@@ -43,6 +43,7 @@ def _create_submission(stage: str, judges: tuple[str, ...]) -> Pipeline:
                     "test_pairs": "test_pairs",
                     "cascade": "cascade",
                     "submission": "params:submission",
+                    "launcher": "params:launcher",
                     "token_store": "token_store",
                     **bundles,
                 },
@@ -74,7 +75,7 @@ def _create_submission(stage: str, judges: tuple[str, ...]) -> Pipeline:
             *bundles.values(),
             *predictions.values(),
         },
-        parameters={"params:submission", "params:preferences", "params:reporting"},
+        parameters={"params:submission", "params:launcher", "params:preferences", "params:reporting"},
         tags="submission",
     )
 
