@@ -7,8 +7,9 @@ turns on average, 45 % of the conversations repetitions of popular ones, lengths
 compared with is the published recipe step by step in pandas and Python strings. It is timed twice: reading whole
 tables, as one does, and reading only the two columns that it uses.
 
-Every run has a process of its own, whose imports are not timed; those of the ways alternate. All must find the same
-prompts, in the same order. Peaks of memory are those of whole processes. Prints one JSON object last.
+Every run has a process of its own, whose imports are not timed; those of the ways alternate. Ours decodes in a second
+thread, so the machine must have a core to spare. All must find the same prompts, in the same order. Peaks of memory
+are those of whole processes. Prints one JSON object last.
 """
 
 import argparse

@@ -265,6 +265,25 @@ def test_exclusions_are_by_exact_text(tmp_path):
     assert report.num_excluded == 2
 
 
+def test_exclusions_know_prompts_that_had_to_be_repaired(tmp_path):
+    rows: list[Conversation] = [
+        ([("user", b"half \xed\xa0\x80 a pair")], "English"),
+        ([("user", b"one two three")], "English"),
+    ]
+    table = pa.table({"prompt": pa.array([b"half \xed\xa0\x80 a pair", None], pa.binary()).view(pa.string())})
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    shard = write_shard(tmp_path / "shard.parquet", rows)
+    for pairs in (tmp_path / "pairs.parquet", pd.DataFrame({"prompt": ["half \ud800 a pair", None]}, dtype=object)):
+        report = mine_prompts([shard], output=tmp_path / "prompts.parquet", mining=MINING, seed=0, excluded=[pairs])
+        assert report.num_excluded == report.num_written == 1
+
+
+def test_a_place_that_cannot_be_written_is_an_error(shards, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(MiningError, match=r"cannot be written.*choose another place"):
+        mine_prompts(shards, output=tmp_path / "file" / "prompts.parquet", mining=MINING, seed=0)
+
+
 def test_a_prompt_of_two_conversations_is_kept_once_from_the_same_one(tmp_path):
     """In which language it counts must not depend on the order of shards."""
     prompt = ("user", b"the very same words")

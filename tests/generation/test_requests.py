@@ -59,7 +59,8 @@ def test_rounds_take_half_open_slices_in_order():
         v2={"first_language": [3, 4], "others": [2, 5]},
         v3={"first_language": [6, 8], "others": [5, None], "repeat_others_of": "v1"},
     )
-    requests, report = draw_requests(make_prompts(9, 8).sample(frac=1, random_state=0), config)
+    prompts = make_prompts(9, 8).sample(frac=1, random_state=0).set_index(pd.Index([0] * 17))  # order, index: of no use
+    requests, report = draw_requests(prompts, config)
     assert prompts_of(requests, "v1") == english(0, 1, 2) + japanese(0, 1)
     assert prompts_of(requests, "v2") == english(3) + japanese(2, 3, 4)
     assert prompts_of(requests, "v3") == english(6, 7) + japanese(5, 6, 7, 0, 1)

@@ -105,6 +105,11 @@ def decode_text(content: bytes) -> tuple[str, bool]:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"), True
 
 
+def as_bytes(texts: pa.Array) -> pa.BinaryArray:
+    """View texts of any Arrow type as the bytes they are stored in, valid or not."""
+    return (texts.dictionary_decode() if pa.types.is_dictionary(texts.type) else texts).cast(pa.binary())
+
+
 def first_line(error: Exception) -> str:
     """What an error says, without the advice that some libraries add."""
     return str(error).partition("\n")[0]
@@ -166,12 +171,12 @@ def _user_turns(conversations: pa.Array, languages: pa.Array) -> UserTurns:
     offsets = conversations.offsets.to_numpy()  # a null list has no turns: Parquet knows no other null
     turns = conversations.values[offsets[0] : offsets[-1]]  # flatten() would copy all texts
     columns = dict(zip((field.name for field in turns.type), turns.flatten(), strict=True))  # null where a turn is
-    is_user = pc.fill_null(pc.equal(_as_bytes(columns["role"]), b"user"), False)
+    is_user = pc.fill_null(pc.equal(as_bytes(columns["role"]), b"user"), False)
     owners = np.repeat(np.arange(len(conversations)), np.diff(offsets))[is_user.to_numpy(zero_copy_only=False)]
     num_turns = np.bincount(owners, minlength=len(conversations))
     speaking = np.flatnonzero(num_turns)
     edges = np.concatenate(([0], np.cumsum(num_turns[speaking]))).astype(np.int32)
-    contents = _as_bytes(columns["content"].filter(is_user))
+    contents = as_bytes(columns["content"].filter(is_user))
     sequences = pc.binary_join(pa.ListArray.from_arrays(edges, _with_sizes(contents)), b"")
     prompts = pc.fill_null(contents.take(pa.array(edges[:-1])), b"")
     return UserTurns(len(conversations), sequences, prompts, _as_valid_texts(languages.take(pa.array(speaking))))
@@ -183,12 +188,8 @@ def _with_sizes(contents: pa.BinaryArray) -> pa.BinaryArray:
     return pc.fill_null(pc.binary_join_element_wise(sizes, contents, b":"), b"null;")
 
 
-def _as_bytes(texts: pa.Array) -> pa.BinaryArray:
-    return (texts.dictionary_decode() if pa.types.is_dictionary(texts.type) else texts).cast(pa.binary())
-
-
 def _as_valid_texts(texts: pa.Array) -> pa.StringArray:
-    contents = _as_bytes(texts)
+    contents = as_bytes(texts)
     try:
         return contents.cast(pa.string())
     except pa.ArrowInvalid:

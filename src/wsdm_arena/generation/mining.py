@@ -1,7 +1,7 @@
 """Prompts mined from conversations: what users asked once, long enough, and not known from a table of pairs.
 
-Stricter than the published solution, which counted repeats by the texts but shuffled without a seed and let a prompt
-of two different conversations stand twice until its round.
+The published solution shuffled without a seed and dropped repeated prompts round by round; here the order is stable,
+and no prompt stands twice.
 """
 
 import hashlib
@@ -10,9 +10,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -23,59 +21,19 @@ from wsdm_arena.config import MiningConfig
 from wsdm_arena.generation.conversations import (
     MiningError,
     Shard,
+    as_bytes,
     check_shards,
     decode_text,
     first_line,
     read_user_turns,
 )
+from wsdm_arena.generation.mining_report import FAULTS, LanguageCounts, MiningReport
 from wsdm_arena.generation.prompt_tables import PromptTables
 from wsdm_arena.preferences.pair_ids import prompt_group
 
 logger = logging.getLogger(__name__)
 
 Excluded = Path | pd.DataFrame
-Languages = list[tuple[bool, str | None, int]]
-"""As :meth:`~wsdm_arena.generation.prompt_tables.PromptTables.choose` returns them."""
-
-_FAULTS = ("blank", "too_short", "too_long", "excluded")
-"""Why the prompt of a conversation that occurs once is dropped by itself."""
-
-
-@dataclass(frozen=True)
-class MiningReport:
-    """What became of the conversations: all are counted, each at the first reason that drops it."""
-
-    num_conversations: int
-    num_without_user_turn: int
-    num_repeated: int
-    """Conversations whose user turns occur more than once, all of them."""
-    num_unique: int
-    """Conversations whose user turns occur once; their sum of reasons and prompts follows."""
-    num_blank: int
-    """Prompt null, empty or white space."""
-    num_too_short: int
-    num_too_long: int
-    num_excluded: int
-    """Prompt stands in one of the tables to exclude."""
-    num_repeated_prompts: int
-    """Prompt was taken from another conversation."""
-    num_first_language: int
-    """Prompts in the first language, before the limit."""
-    num_others: int
-    """Prompts in all other languages, before the limit."""
-    num_written: int
-    """Prompts within the limits."""
-    num_repaired: int
-    """Prompts, repeated ones included, that were no valid UTF-8 and hold U+FFFD where it was not."""
-    num_with_null_bytes: int
-    """Prompts, repeated ones included, that hold null characters, which are kept."""
-    languages: dict[str, int] = field(default_factory=dict)
-    """Prompts before the limit by language as the conversations spell it; those without one under "null"."""
-    conversations_by_shard: dict[str, int] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON can hold it."""
-        return asdict(self)
 
 
 def mine_prompts(
@@ -122,17 +80,22 @@ def mine_prompts(
     """
     checked = check_shards(shards)
     known = _read_excluded(excluded)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", suffix=".partial", dir=output.parent) as directory:
-        scratch = Path(directory)
-        with PromptTables(scratch, memory_limit=memory_limit, threads=threads) as tables:
-            counts = _read_conversations(checked, tables, read_ahead=threads != 1, progress=progress)
-            counts |= _judge_prompts(tables, mining, seed=seed, excluded=known)
-            languages = tables.choose()
-            _check(counts, languages, mining)
-            num_written = tables.write(scratch / "prompts", max_prompts)
-        _put_in_place(scratch / "prompts", output)
-    report = _summarize(counts, languages, num_written, checked)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", suffix=".partial", dir=output.parent) as directory:
+            scratch = Path(directory)
+            with PromptTables(scratch, memory_limit=memory_limit, threads=threads) as tables:
+                counts = _read_conversations(checked, tables, read_ahead=threads != 1, progress=progress)
+                counts.update(_judge_prompts(tables, mining, seed=seed, excluded=known))
+                languages = tables.choose()
+                _check(counts, languages, mining)
+                num_written = tables.write(scratch / "prompts", max_prompts)
+            _put_in_place(scratch / "prompts", output)
+    except OSError as error:
+        raise MiningError(
+            f"{output}: cannot be written ({error}). Free space there, or choose another place."
+        ) from error
+    report = MiningReport.from_counts(counts, languages, num_written, checked)
     logger.info("prompts mined from conversations: %s", report.to_dict())
     return report
 
@@ -209,32 +172,31 @@ def _shuffled_place(group: str, key: bytes) -> int:
 
 
 def _read_excluded(tables: Iterable[Excluded]) -> set[str]:
-    """Collect the prompt groups of all tables."""
-    return {
-        prompt_group(prompt) for table in tables for prompt in _prompts(table) if isinstance(prompt, str)
-    }  # not null
+    """Collect the prompt groups of all tables, their texts repaired as those of conversations are."""
+    return {prompt_group(decode_text(content)[0]) for table in tables for content in _prompts(table)}
 
 
-def _prompts(table: Excluded) -> Iterator[Any]:
+def _prompts(table: Excluded) -> Iterator[bytes]:
+    """Prompts of a table as bytes, null ones left out."""
     cure = "Tables of pairs to exclude need a column prompt."
     if isinstance(table, pd.DataFrame):
         if "prompt" not in table:
             raise MiningError(f"a table to exclude has no column 'prompt'; there are {list(table)}. {cure}")
-        yield from table["prompt"]
+        yield from (text.encode("utf-8", "surrogatepass") for text in table["prompt"] if isinstance(text, str))
         return
     try:
         with pq.ParquetFile(table) as file:
             if "prompt" not in file.schema_arrow.names:
                 raise MiningError(f"{table}: no column 'prompt'; there are {file.schema_arrow.names}. {cure}")
             for batch in file.iter_batches(4_096, columns=["prompt"]):
-                yield from batch.column("prompt").to_pylist()
+                yield from as_bytes(batch.column("prompt")).drop_null().to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise MiningError(f"{table}: cannot be read as Parquet ({first_line(error)}). {cure}") from error
 
 
-def _check(counts: Counter[str], languages: Languages, mining: MiningConfig) -> None:
+def _check(counts: Counter[str], languages: LanguageCounts, mining: MiningConfig) -> None:
     if not languages:
-        reasons = ", ".join(f"{name.replace('_', ' ')}: {counts[name]}" for name in _FAULTS)
+        reasons = ", ".join(f"{name.replace('_', ' ')}: {counts[name]}" for name in FAULTS)
         raise MiningError(
             f"no prompt is left of {counts['all']} conversations, {counts['unique']} of which occur once ({reasons}). "
             "Relax generation.mining."
@@ -251,23 +213,3 @@ def _put_in_place(finished: Path, output: Path) -> None:
     with finished.open("rb") as file:
         os.fsync(file.fileno())  # or a power cut could leave the name and lose the contents
     os.replace(finished, output)
-
-
-def _summarize(counts: Counter[str], languages: Languages, num_written: int, shards: Sequence[Shard]) -> MiningReport:
-    num_first_language = sum(count for is_first, _, count in languages if is_first)
-    num_prompts = sum(count for _, _, count in languages)
-    return MiningReport(
-        num_conversations=counts["all"],
-        num_without_user_turn=counts["all"] - counts["with_user_turn"],
-        num_repeated=counts["with_user_turn"] - counts["unique"],
-        num_unique=counts["unique"],
-        **{f"num_{name}": counts[name] for name in _FAULTS},
-        num_repeated_prompts=counts["candidates"] - num_prompts,
-        num_first_language=num_first_language,
-        num_others=num_prompts - num_first_language,
-        num_written=num_written,
-        num_repaired=counts["repaired"],
-        num_with_null_bytes=counts["with_null_bytes"],
-        languages={"null" if name is None else name: count for _, name, count in languages},
-        conversations_by_shard={str(shard.path): shard.num_conversations for shard in shards},
-    )

@@ -160,7 +160,8 @@ def _digest(kind: str, *parts: str) -> bytes:
 
 def _as_requests(name: str, chosen: pd.DataFrame, draws: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """Two rows for each prompt, one a slot."""
-    rows = chosen[["prompt_group", "prompt", "language"]].loc[chosen.index.repeat(len(SLOTS))].reset_index(drop=True)
+    columns = ["prompt_group", "prompt", "language"]
+    rows = chosen[columns].iloc[np.repeat(np.arange(len(chosen)), len(SLOTS))].reset_index(drop=True)
     models = [model for draw in draws for model in draw]
     rows["round"] = name
     rows["slot"] = list(SLOTS) * len(chosen)
