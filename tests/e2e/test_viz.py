@@ -55,4 +55,9 @@ def test_kedro_viz_serves_the_graph_of_every_judge(finished, tmp_path):
     assert {"battles", "scoreboard", "train_table"} <= names
     judges = {node["id"] for node in graph["nodes"] if node["type"] == "modularPipeline"}
     assert {"teacher", "teacher.gemma", "teacher.gemma_large", "teacher.llama"} <= judges
-    assert {"raw", "primary", "model_input", "models", "model_output", "reporting"} <= set(graph["layers"])
+    assert {"student.llama", "pretraining.gemma", "final.llama", "final_held_out.gemma", "submission.final"} <= judges
+    layers = {layer: number for number, layer in enumerate(graph["layers"])}
+    path = ["raw", "primary", "teacher", "collected_labels", "student", "generated_labels", "pretraining", "final"]
+    path += ["export", "submission", "reporting"]
+    assert sorted(path, key=layers.__getitem__) == path
+    assert layers["primary"] < layers["generated_pairs"] < layers["generated_labels"]
