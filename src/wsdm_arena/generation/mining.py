@@ -96,7 +96,12 @@ def mine_prompts(
             f"{output}: cannot be written ({error}). Free space there, or choose another place."
         ) from error
     report = MiningReport.from_counts(counts, languages, num_written, checked)
-    logger.info("prompts mined from conversations: %s", report.to_dict())
+    logger.info(
+        "prompts: %d in the first language and %d in others, of %d conversations",
+        report.num_first_language,
+        report.num_others,
+        report.num_conversations,
+    )
     return report
 
 

@@ -1,6 +1,7 @@
 """Nodes of pair generation; the library does the work."""
 
 import logging
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,10 +36,15 @@ def mine(
         ``mined_prompts`` (path of a table) and ``report`` (counts).
     """
     output = mining_folder / "mined_prompts.parquet"
+    for leftover in mining_folder.glob(f".{output.name}.*.partial"):  # of a run that was killed
+        shutil.rmtree(leftover)
     excluded = [table[["prompt"]] for table in (battles, collected_pairs, test_pairs)]
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=die_with_parent) as pool:
         report = pool.submit(_mine, conversations, excluded, generation, output).result()
-    logger.info("%d prompts mined from %d conversations", report["num_written"], report["num_conversations"])
+    logger.info(
+        "mining: %s",
+        ", ".join(f"{value} {key.removeprefix('num_')}" for key, value in report.items() if key.startswith("num_")),
+    )
     return {"mined_prompts": output, "report": report}
 
 
