@@ -1,7 +1,6 @@
 """Nodes of export; the library does the work."""
 
 import logging
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,24 @@ logger = logging.getLogger(__name__)
 
 
 def calibrate(predictions: pd.DataFrame, battles: pd.DataFrame, preferences: PreferencesConfig) -> dict[str, Any]:
-    """Fit the temperature that makes a judge as sure as it is right, on the held-out fold."""
+    """Fit the temperature that makes a judge as sure as it is right, on the held-out fold.
+
+    Returns:
+        What a bundle's ``calibration.json`` says: the temperature, how well it fits, and whose predictions it fits.
+    """
     from wsdm_arena.scoring.calibration import fit_temperature  # imports torch
 
     held_out = battles[battles["fold"] == preferences.held_out_fold]
     calibration = fit_temperature(predictions, held_out)
     return asdict(calibration) | {"fitted_on": sorted(predictions["judge_fingerprint"].unique())}
+
+
+def leave_uncalibrated(judge: ResolvedJudge) -> dict[str, Any]:
+    """Say that nothing is known of how sure a judge may be: it has seen every battle, and no variant of it has not."""
+    note = f"not calibrated: {judge.judge} is not in roster.final_held_out, so all battles were trained on"
+    return {"temperature": 1.0, "num_pairs": 0, "log_loss_before": None, "log_loss_after": None, "note": note} | {
+        "fitted_on": []
+    }
 
 
 def export_judge(
@@ -35,7 +46,13 @@ def export_judge(
     bundle_store: Path,
 ) -> Path:
     """Put a judge's weights, tokenizer, prompt, calibration and provenance into one folder; an equal one is reused."""
-    from wsdm_arena.judging.bundle import Bundle, BundleError, BundlePrompt, write_bundle  # imports torch
+    from wsdm_arena.judging.bundle import (  # imports torch
+        BUNDLE_FORMAT,
+        Bundle,
+        BundleError,
+        BundlePrompt,
+        write_bundle,
+    )
 
     prompt = BundlePrompt(
         template=template, system_role=judge.system_role, truncation=truncation, policy=judge.truncation
@@ -49,6 +66,7 @@ def export_judge(
     }
     name = fingerprint(
         {
+            "format": BUNDLE_FORMAT,
             "checkpoint": manifest_digest(checkpoint),
             "prompt": prompt.model_dump(mode="json"),
             "layouts": list(export.layouts),
@@ -57,9 +75,12 @@ def export_judge(
         }
     )
     directory = bundle_store / f"{judge.stage}.{judge.judge}" / name
-    with suppress(BundleError):
-        logger.info("%s.%s: bundle %s is there already", judge.stage, judge.judge, Bundle.open(directory).path)
-        return directory
+    if directory.exists():
+        try:
+            logger.info("%s.%s: bundle %s is there already", judge.stage, judge.judge, Bundle.open(directory).path)
+            return directory
+        except BundleError as error:
+            logger.warning("%s.%s: the bundle is exported again: %s", judge.stage, judge.judge, error)
     return write_bundle(
         directory,
         checkpoint=checkpoint,

@@ -3,7 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from wsdm_arena.config import HELD_OUT_VARIANT, RosterConfig
-from wsdm_arena.pipelines.export.nodes import calibrate, export_judge
+from wsdm_arena.pipelines.export.nodes import calibrate, export_judge, leave_uncalibrated
 
 STAGES = ("student", "final")
 
@@ -16,44 +16,42 @@ def create_pipeline(roster: RosterConfig) -> Pipeline:
 
 def _create_export(stage: str, judge: str, roster: RosterConfig) -> Pipeline:
     checkpoint, bundle = f"{stage}.{judge}.checkpoint", f"{stage}.{judge}.bundle"
-    predictions = f"{_stage_to_calibrate_on(stage, judge, roster)}.{judge}.predictions"
-    return Pipeline(
-        [
-            Node(
-                calibrate,
-                {"predictions": predictions, "battles": "battles", "preferences": "params:preferences"},
-                "calibration",
-                name="calibrate",
-            ),
-            Node(
-                export_judge,
-                {
-                    "checkpoint": checkpoint,
-                    "calibration": "calibration",
-                    "judge": "params:judge",
-                    "template": "params:template",
-                    "truncation": "params:truncation",
-                    "export": "params:export",
-                    "run_context": "run_context",
-                    "bundle_store": "bundle_store",
-                },
-                bundle,
-                name="export",
-            ),
-        ],
-        namespace=f"export.{stage}.{judge}",
-        inputs={predictions, "battles", checkpoint, "run_context", "bundle_store"},
-        outputs={bundle},
-        parameters={
-            "params:judge": f"params:resolved.{stage}.{judge}",
-            **{name: name for name in ("params:preferences", "params:template", "params:truncation", "params:export")},
+    calibration = _create_calibration(stage, judge, roster)
+    export = Node(
+        export_judge,
+        {
+            "checkpoint": checkpoint,
+            "calibration": "calibration",
+            "judge": "params:judge",
+            "template": "params:template",
+            "truncation": "params:truncation",
+            "export": "params:export",
+            "run_context": "run_context",
+            "bundle_store": "bundle_store",
         },
+        bundle,
+        name="export",
+    )
+    read = {name for name in (*calibration.inputs, *export.inputs) if name != "calibration"}
+    parameters = {name: name for name in read if name.startswith("params:")}
+    return Pipeline(
+        [calibration, export],
+        namespace=f"export.{stage}.{judge}",
+        inputs=read - set(parameters),
+        outputs={bundle},
+        parameters=parameters | {"params:judge": f"params:resolved.{stage}.{judge}"},
         tags=["export", judge],
     )
 
 
-def _stage_to_calibrate_on(stage: str, judge: str, roster: RosterConfig) -> str:
-    """The final judges have seen every fold: the variant that has not stands in, and without one the student."""
-    if stage != "final":
-        return stage
-    return HELD_OUT_VARIANT if judge in roster.final_held_out else "student"
+def _create_calibration(stage: str, judge: str, roster: RosterConfig) -> Node:
+    """The final judges have seen every fold: the variant that has not is calibrated in their place."""
+    if stage == "final" and judge not in roster.final_held_out:
+        return Node(leave_uncalibrated, "params:judge", "calibration", name="calibrate")
+    predictions = f"{HELD_OUT_VARIANT if stage == 'final' else stage}.{judge}.predictions"
+    return Node(
+        calibrate,
+        {"predictions": predictions, "battles": "battles", "preferences": "params:preferences"},
+        "calibration",
+        name="calibrate",
+    )
