@@ -64,6 +64,7 @@ class Script:
     lengths: np.ndarray
     clock: FakeClock = field(default_factory=FakeClock)
     seconds_per_batch: float = 1.0
+    seconds_per_token: float = 0.0
     seconds_of_loading: float = 0.0
     log: list[str] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
@@ -105,7 +106,7 @@ class Script:
     def answers(self, batches):
         for batch in batches:
             self.begun_at.append(self.clock.now)
-            self.clock.now += self.seconds_per_batch
+            self.clock.now += self.seconds_per_batch + self.seconds_per_token * batch.num_tokens
             starts = np.array(batch.boundaries[:-1])
             rows, swapped = (batch.input_ids.numpy()[starts + offset] for offset in (0, 1))
             self.rows += rows.tolist()
@@ -392,9 +393,69 @@ def test_a_slow_judge_with_a_real_clock_reads_no_more_than_the_time_allows():
     assert result.report.num_fallback == 40 - len(first.rows) > 0
 
 
+def test_half_of_the_time_is_enough_for_most_pairs():
+    """Lengths are skewed as those of answers are; the clock's time is proportional to tokens."""
+    lengths = np.clip(np.random.default_rng(4).lognormal(4.5, 1.0, 500), 10, 3_000).astype(np.int64)
+    first, _ = scripts(500, seconds_per_batch=0.0, seconds_per_token=1e-3)
+    first.lengths = lengths
+    budget = lengths.sum() * 1e-3 / 2
+    result = run(first, None, time_budget_s=budget, max_tokens_per_batch=3_000)
+    in_first_batch = first.batches[0].num_segments
+    by_length = np.argsort(-lengths, kind="stable")
+    assert sorted(first.rows[:in_first_batch]) == sorted(by_length[:in_first_batch])  # too large a one shows at once
+    after = first.rows[in_first_batch:]
+    assert lengths[after].max() <= np.delete(lengths, first.rows).min()
+    assert len(first.rows) == result.report.judges[0].num_pairs > 0.7 * len(lengths)
+    assert result.report.num_fallback == 500 - len(first.rows)
+    longest_first = np.searchsorted(np.cumsum(lengths[by_length]), lengths.sum() / 2)
+    assert longest_first < 0.25 * len(lengths)  # what they would have been otherwise
+
+
+def test_enough_time_gives_the_micro_batches_of_no_limit():
+    (unlimited, _), (limited, _) = scripts(), scripts()
+    verdicts = run(unlimited, None).verdicts
+    pd.testing.assert_frame_equal(run(limited, None, time_budget_s=1e6).verdicts, verdicts)
+    segments = [[batch.num_segments for batch in script.batches] for script in (unlimited, limited)]
+    assert segments[1] == segments[0][:1] + segments[0][:0:-1]
+
+
+@pytest.mark.parametrize("broken", ["first", "second"])
+def test_a_judge_without_finite_logits_is_an_error_and_no_submission_by_length(broken):
+    first, second = scripts(300)
+    script = {"first": first, "second": second}[broken]
+    script.differences = np.full(300, np.nan)
+    with pytest.raises(
+        CascadeError, match=rf"{broken}: no finite logits for \d+ of the \d+ pairs.* bfloat16 or float32"
+    ):
+        run(first, second)
+    assert len(script.rows) < 50  # after the first micro-batch: the rest could not change that
+    assert first.log[-2:] == [f"{broken} at rest", f"{broken} freed"]
+
+
+def test_one_pair_in_a_hundred_may_be_unreadable_and_no_more():
+    for number, is_accepted in ((3, True), (4, False)):
+        first, _ = scripts(300)
+        first.differences[:number] = np.nan
+        if is_accepted:
+            assert run(first, None).report.num_unreadable == number
+        else:
+            with pytest.raises(CascadeError, match="first: no finite logits for 4 of the"):
+                run(first, None)
+
+
+def test_the_share_of_unreadable_pairs_is_of_those_that_the_clock_let_it_read():
+    first, _ = scripts(300)
+    first.differences[np.argsort(-first.lengths, kind="stable")[:2]] = np.nan  # both in the first micro-batch
+    assert run(first, None).report.num_unreadable == 2
+    first.rows.clear()
+    with pytest.raises(CascadeError, match=r"no finite logits for 2 of the \d+ pairs"):
+        run(first, None, time_budget_s=2.0)
+    assert 0 < len(first.rows) < 200
+
+
 def test_logits_that_are_not_finite_count_as_not_read(caplog):
-    first, second = scripts(12)
-    second.differences = np.full(12, -0.5)
+    first, second = scripts(300)
+    first.differences, second.differences = np.full(300, 0.2), np.full(300, -0.5)
     first.differences[[2, 5]] = np.nan
     first.differences[7], second.differences[[5, 7]] = -0.1, np.nan
     result = run(first, second)
@@ -402,7 +463,7 @@ def test_logits_that_are_not_finite_count_as_not_read(caplog):
     assert second.rows[:2] == [2, 5]  # nobody knows less of them
     assert verdicts["decided_by"][[2, 5, 7]].tolist() == ["second", "fallback", "first"]
     assert verdicts["winner"][[2, 5, 7]].tolist() == ["model_b", "model_a", "model_b"]
-    assert verdicts["probability_a"].isna().tolist() == [row == 5 for row in range(12)]
+    assert verdicts["probability_a"].isna().tolist() == [row == 5 for row in range(300)]
     assert (result.report.num_unreadable, result.report.num_fallback, result.report.num_left_by_clock) == (3, 1, 0)
     assert "no finite logits for 3 rows" in caplog.text
 
@@ -598,7 +659,7 @@ def test_a_split_judge_within_a_time_budget_begins_no_micro_batch_too_late(tiny)
     assert result.report.judges[0].num_pairs == 7
     read = result.verdicts.query("decided_by == 'gemma'")
     assert read["pair_id"].nunique() == 7
-    assert result.report.judges[0].num_tokens == np.sort(lengths)[-7:].sum()
+    assert result.report.judges[0].num_tokens == lengths.max() + np.sort(lengths)[:6].sum()
     assert result.report.num_fallback == 120 - len(read)
 
 

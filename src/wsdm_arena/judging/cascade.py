@@ -1,7 +1,8 @@
 """Two judges over a test table, one after the other in memory, within a time budget.
 
 The first judge reads every pair in order "ab", longest first, so that a micro-batch too large for the device shows at
-once. The second reads the pairs whose winner it can still change in order "ba", the most uncertain first, so that the
+once; within a time budget the shortest follow the first micro-batch, so that the clock leaves as few pairs unread as it
+can. The second reads the pairs whose winner it can still change in order "ba", the most uncertain first, so that the
 clock leaves those unread that it would change least. Rules of the decision: :mod:`wsdm_arena.scoring.cascade`.
 """
 
@@ -112,15 +113,18 @@ def run_cascade(
         on_batch: Told the judge's name and the number of tokens after each micro-batch.
 
     Raises:
-        CascadeError: Judges, weights or threshold make no cascade, the table lacks a column or repeats an id, or there
-            are no tokens for a pair.
+        CascadeError: Judges, weights or threshold make no cascade, the table lacks a column or repeats an id, there are
+            no tokens for a pair, or a judge gives no finite logits for more than
+            :data:`~wsdm_arena.judging.reading.MAX_UNREADABLE_SHARE` of the pairs that it reads.
     """
     budget = Budget(clock, time_budget_s)
     pair_weights = _check(judges, pairs, weights or {})
     level = resolve_threshold(pair_weights, threshold) if len(judges) == 2 else 0.0
     pair_ids = pairs["pair_id"].unique()
     tokens = [align_tokens(judge, pair_ids) for judge in judges]  # before any work: they may be another table's
-    by_length = plan_scoring(tokens[0].lengths, world_size=1, max_tokens=max_tokens_per_batch)[0]
+    by_length = list(plan_scoring(tokens[0].lengths, world_size=1, max_tokens=max_tokens_per_batch)[0])
+    if time_budget_s is not None:
+        by_length[1:] = by_length[:0:-1]
     first = read_in_time(judges[0], tokens[0], "ab", by_length, budget, on_batch)
     second = Reading.none(len(pair_ids), judges[-1].name)
     if len(judges) == 2:

@@ -20,6 +20,10 @@ from wsdm_arena.prompts.store import TokenStore
 from wsdm_arena.scoring.cascade import CascadeError, FloatArray, differences
 from wsdm_arena.scoring.predictor import TokenizedPairs, canonical_probabilities
 
+MAX_UNREADABLE_SHARE = 0.01
+"""Of the pairs that a judge reads. With more of them without finite logits the judge is broken, not some pairs odd, and
+verdicts would rest on the lengths of answers."""
+
 
 class BatchReader(Protocol):
     """A judge in memory, such as a :class:`~wsdm_arena.modeling.layer_split.SplitJudge`."""
@@ -171,6 +175,10 @@ def read_in_time(
         budget: Looked at before each micro-batch.
         on_batch: Told what was read.
         least_seconds: With less left the judge would hardly be loaded before the time is over.
+
+    Raises:
+        CascadeError: More than :data:`MAX_UNREADABLE_SHARE` of the pairs got no finite logits. Raised as soon as
+            nothing that is left to read could change that.
     """
     reading = Reading.none(len(tokens), judge.name)
     if not len(plan) or budget.remaining() <= least_seconds:
@@ -184,16 +192,18 @@ def read_in_time(
             yield PackedBatch.from_sequences([tokens.sequence(2 * member + offset) for member in members])
 
     start = budget.elapsed()
-    num_batches = 0
+    num_batches, num_planned = 0, sum(len(members) for members in plan)
     with judge.open() as reader, closing(reader.read(batches())) as outputs:
         loaded = budget.elapsed()
         for members, logits in zip(plan, outputs, strict=False):
             reading.was_begun[members] = True
             reading.probabilities[members] = _probabilities(logits, order)
             num_batches += 1
+            _require_readable(reading, num_planned)
             if on_batch is not None:
                 on_batch(judge.name, int(tokens.lengths[members].sum()))
         end = budget.elapsed()
+    _require_readable(reading, int(reading.was_begun.sum()))  # the clock may have left some unread
     num_tokens = int(tokens.lengths[reading.was_begun].sum())
     work = JudgeWork(judge.name, loaded - start, end - loaded, int(reading.was_begun.sum()), num_tokens, num_batches)
     return Reading(reading.probabilities, reading.was_begun, work)
@@ -213,6 +223,17 @@ def align_tokens(judge: CascadeJudge, pair_ids: npt.NDArray[Any]) -> TokenizedPa
             "they were made from another test table"
         )
     return judge.tokens.take(np.array([positions[pair_id] for pair_id in pair_ids], dtype=np.int64))
+
+
+def _require_readable(reading: Reading, num_pairs: int) -> None:
+    """Refuse a judge that gave no finite logits for too many of the ``num_pairs`` that it reads in all."""
+    num_unreadable = int((reading.was_begun & ~reading.was_read).sum())
+    if num_unreadable > MAX_UNREADABLE_SHARE * num_pairs:
+        raise CascadeError(
+            f"{reading.work.name}: no finite logits for {num_unreadable} of the {int(reading.was_begun.sum())} pairs "
+            "read so far; float16 overflows with some judges: set dtype to bfloat16 or float32 (submission.dtype). If "
+            "it is one of them already, the judge's training diverged"
+        )
 
 
 def _probabilities(logits: torch.Tensor, order: str) -> FloatArray:
