@@ -388,6 +388,13 @@ def test_sample_and_full_size_never_share_a_data_root(conf):
         ({"pseudo_labels": {"generated_pairs": {"min_margin": 1.5}}}, "generated_pairs.min_margin", "less than 1"),
         ({"submission": {"final": {"weights": {"gema": 1}}}}, "submission.final.weights", "gema"),
         ({"submission": {"student": {"fit_share": 0}}}, "submission.student.fit_share", "greater than 0"),
+        ({"submission": {"student": {"weights": {"gemma": -1}}}}, "submission.student.weights.gemma", "greater than 0"),
+        ({"submission": {"final": {"weights": {"llama": 0}}}}, "submission.final.weights.llama", "greater than 0"),
+        (
+            {"submission": {"student": {"fit_share": 0.3, "threshold": 0.5}}},
+            "submission.student",
+            "fit_share=0.3 fits the threshold, but threshold=0.5 is set; remove one of them",
+        ),
         ({"generation": {"rounds": {"v1": {"others": [9, 3]}}}}, "generation.rounds.v1", "start <= end"),
         ({"generation": {"rounds": {"v3": {"repeat_others_of": "v9"}}}}, "generation", "v9"),
         ({"generation": {"rounds": {"v1": {"answer_models": ["a", "b"]}}}}, "rounds.v1.answer_models", "['a', 'b']"),
@@ -407,6 +414,11 @@ def test_a_wrong_parameter_is_named_by_its_yaml_path(conf, runtime_params, place
         load("sample", conf, **runtime_params)["parameters"]
     assert place in error.value.message
     assert hint in error.value.message
+
+
+def test_a_share_is_fitted_without_editing_the_weights_of_the_files(conf):
+    student = load("sample", conf, submission={"student": {"fit_share": 0.3}})["parameters"]["submission"]["student"]
+    assert student == {"weights": {"gemma": 3.2, "llama": 1}, "threshold": None, "fit_share": 0.3}
 
 
 @pytest.mark.parametrize("name", ["gemma.large", "Gemma", "2b", "gemma-large", "gemma large", "_gemma", "gemma\n", ""])

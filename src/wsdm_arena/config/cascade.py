@@ -1,8 +1,8 @@
 """How two judges share the work of a submission."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wsdm_arena.config.base import StrictConfig
 from wsdm_arena.config.judges import AttentionName
@@ -11,14 +11,23 @@ from wsdm_arena.config.judges import AttentionName
 class CascadeConfig(StrictConfig):
     """The first judge reads every pair as it stands, the second exchanged, where it can still change the winner."""
 
-    weights: dict[str, float] = Field(default_factory=dict)
-    """By judge; one that is not named has 1."""
+    weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """By judge; one that is not named has 1. Only their ratio counts."""
     threshold: float | None = Field(default=None, gt=0, le=1)
     """The second judge reads pairs with ``|p_a - p_b|`` of the first below this; null: below ``w2 / w1``, beyond which
     it cannot change the winner. A larger one costs time and changes probabilities only."""
     fit_share: float | None = Field(default=None, gt=0, le=1)
     """Fit weights and threshold on the students' held-out predictions, so that about this share of the pairs is read
-    twice; null: take those above."""
+    twice; null: take those above. The fit replaces ``weights``, which the log says; ``threshold`` must be null."""
+
+    @model_validator(mode="after")
+    def _require_one_source_of_the_threshold(self) -> Self:
+        if self.fit_share is not None and self.threshold is not None:
+            raise ValueError(
+                f"fit_share={self.fit_share:g} fits the threshold, but threshold={self.threshold:g} is set; remove one "
+                "of them or set it to null"
+            )
+        return self
 
 
 class SubmissionConfig(StrictConfig):
@@ -31,7 +40,8 @@ class SubmissionConfig(StrictConfig):
     compare_with_threshold: float = Field(default=0.8, gt=0, le=1)
     """A threshold whose share of pairs is reported beside the actual one."""
     time_budget_s: float | None = Field(default=None, gt=0)
-    """Wall-clock seconds of one cascade, loading included; what it leaves unread keeps the first judge's verdict."""
+    """Wall-clock seconds of one cascade, loading included; what the second judge leaves unread keeps the first's
+    verdict; what the first leaves unread, the longest pairs, goes to the longer answer."""
     max_tokens_per_batch: int = Field(default=8_192, ge=1)
     """Packed tokens of a micro-batch; a longer single sequence gets one of its own."""
     devices: tuple[str, ...] = ("auto",)
