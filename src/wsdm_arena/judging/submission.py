@@ -8,7 +8,6 @@ from wsdm_arena.errors import UserError
 from wsdm_arena.preferences.row_report import RowReport
 from wsdm_arena.preferences.texts import clean_names
 
-COLUMNS = ("id", "winner")
 WINNERS = ("model_a", "model_b")
 _SHOWN = 5
 
@@ -42,27 +41,8 @@ def build_submission(
         sample_ids = _ids(sample_submission, "sample submission")
         _compare(wanted, sample_ids, "test pairs", "sample submission")
         wanted = sample_ids
-    winners = dict(zip(verdict_ids, _winners(verdicts, "verdicts"), strict=True))
+    winners = dict(zip(verdict_ids, _winners(verdicts), strict=True))
     return pd.DataFrame({"id": wanted, "winner": [winners[name] for name in wanted]}).astype("str")
-
-
-def validate_submission(submission: pd.DataFrame, sample_submission: pd.DataFrame | None = None) -> None:
-    """Check a submission as the contest will, such as one read back from its file.
-
-    Args:
-        submission: What is to be handed in.
-        sample_submission: As for :func:`build_submission`.
-
-    Raises:
-        SubmissionError: Its columns are not ``id`` and ``winner``, an id is missing, unknown, null or there twice, or a
-            winner is neither ``model_a`` nor ``model_b``.
-    """
-    if tuple(submission.columns) != COLUMNS:
-        raise SubmissionError(f"submission: columns are {list(submission.columns)}, must be {list(COLUMNS)}")
-    ids = _ids(submission, "submission")
-    _winners(submission, "submission")
-    if sample_submission is not None and len(sample_submission):
-        _compare(ids, _ids(sample_submission, "sample submission"), "submission", "sample submission")
 
 
 def _ids(table: pd.DataFrame, name: str) -> list[str]:
@@ -96,15 +76,17 @@ def _compare(found: list[str], wanted: list[str], found_in: str, wanted_by: str)
         raise SubmissionError("; ".join(parts) + "; do they belong to the same test table?")
 
 
-def _winners(table: pd.DataFrame, name: str) -> list[str]:
-    if "winner" not in table:
-        raise SubmissionError(f"{name}: there is no column 'winner' among {list(table.columns)}")
-    wrong = ~table["winner"].isin(WINNERS)
+def _winners(verdicts: pd.DataFrame) -> list[str]:
+    if "winner" not in verdicts:
+        raise SubmissionError(f"verdicts: there is no column 'winner' among {list(verdicts.columns)}")
+    wrong = ~verdicts["winner"].isin(WINNERS)
     if wrong.any():
-        row = table[wrong].iloc[0]
+        row = verdicts[wrong].iloc[0]
         example = f"{row['winner']!r} of id {row['id']!r}"
-        raise SubmissionError(f"{name}: {int(wrong.sum())} winners are neither model_a nor model_b, such as {example}")
-    return table["winner"].to_list()
+        raise SubmissionError(
+            f"verdicts: {int(wrong.sum())} winners are neither model_a nor model_b, such as {example}"
+        )
+    return verdicts["winner"].to_list()
 
 
 def _listed(ids: Iterable[str]) -> str:
