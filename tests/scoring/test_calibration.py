@@ -6,8 +6,8 @@ import pytest
 
 from wsdm_arena.metrics import log_loss
 from wsdm_arena.scoring.calibration import BOUNDS, Calibration, CalibrationError, apply_temperature, fit_temperature
+from wsdm_arena.scoring.ensemble import PredictionsError, average_orders, probabilities_by_row
 from wsdm_arena.scoring.predictor import canonical_probabilities
-from wsdm_arena.scoring.scoreboard import average_orders
 
 NUM_PAIRS = 4_000
 
@@ -80,8 +80,7 @@ def test_the_losses_are_those_of_the_probabilities_averaged_over_orders():
     def loss(temperature: float) -> float:
         logits = np.stack([apply_temperature(row, temperature) for row in predictions["logits"]])
         scaled = canonical_probabilities(logits, (predictions["order"] == "ba").to_numpy())
-        averaged, orders = average_orders(predictions.assign(probabilities=list(scaled)))
-        assert orders == "ab+ba"
+        averaged = average_orders(probabilities_by_row(predictions.assign(probabilities=list(scaled))))
         joined = battles.merge(averaged, on="pair_id", suffixes=("", "_said"))
         said = joined[["probability_a_said", "probability_b_said"]].to_numpy()
         return log_loss(said, joined[["probability_a", "probability_b"]].to_numpy())
@@ -159,7 +158,7 @@ def test_a_judge_that_says_nothing_keeps_temperature_1():
 
 def test_repeated_predictions_are_refused():
     predictions, battles = draw(2.0)
-    with pytest.raises(CalibrationError, match="a pair occurs twice in one order"):
+    with pytest.raises(PredictionsError, match="1 rows stand there more than once"):
         fit_temperature(pd.concat([predictions, predictions.head(1)]), battles)
 
 

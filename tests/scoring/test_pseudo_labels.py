@@ -11,7 +11,6 @@ import pytest
 from wsdm_arena.config import PseudoLabelConfig
 from wsdm_arena.preferences.pair_ids import prompt_group
 from wsdm_arena.schemas import PseudoLabels
-from wsdm_arena.scoring.ensemble import PredictionsError, differences, probabilities_by_row
 from wsdm_arena.scoring.pseudo_labels import PseudoLabelError, PseudoLabelTables, pseudo_label
 
 FIRST_A = {"ab": [0.9, 0.2, 0.55, 0.5]}
@@ -233,22 +232,3 @@ def test_what_is_missing_or_repeated_is_named() -> None:
     twice = pd.concat([unlabelled(4), unlabelled(1)])
     with pytest.raises(PseudoLabelError, match=rf"1 pairs stand twice in the table, first \['{key(0)}'\]"):
         pseudo_label(twice, {"gemma": predicted(FIRST_A)}, config())
-
-
-def test_differences_are_canonical_and_joined_by_key() -> None:
-    table = predicted({"ab": [0.9, 0.2], "ba": [0.7, 0.4]})
-    for order, expected in (("ab", [0.8, -0.6]), ("ba", [0.4, -0.2])):
-        found = differences(table, order)
-        assert (found.name, found.dtype) == ("d", np.float64)
-        assert found.index.tolist() == [key(0), key(1)]
-        np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert differences(table.iloc[:0], "ab").empty
-    with pytest.raises(PredictionsError, match=r"no pair was read in order 'ba', only in \['ab'\]"):
-        differences(table[table["order"] == "ab"], "ba")
-
-
-def test_one_column_a_class() -> None:
-    rows = probabilities_by_row(predicted({"ba": [[0.5, 0.3, 0.2]]}))
-    assert rows.index.tolist() == [(key(0), "ba")]
-    assert rows.columns.tolist() == ["probability_a", "probability_b", "probability_tie"]
-    np.testing.assert_allclose(rows.to_numpy(), [[0.5, 0.3, 0.2]], atol=1e-7)

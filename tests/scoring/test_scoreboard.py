@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from wsdm_arena.metrics import wilson_interval
+from wsdm_arena.scoring.ensemble import PredictionsError
 from wsdm_arena.scoring.scoreboard import (
     Provenance,
     ScoreboardError,
-    average_orders,
     baseline_rows,
     data_fingerprint,
     judge_rows,
@@ -108,10 +108,10 @@ def test_a_battle_without_prediction_is_an_error_that_names_it(battles):
 
 def test_surplus_mixed_and_foreign_predictions_are_refused(battles):
     predictions = _predict(battles)
-    with pytest.raises(ScoreboardError, match="1 surplus predictions"):
+    with pytest.raises(PredictionsError, match="1 rows stand there more than once"):
         _rows(pd.concat([predictions, predictions[predictions["pair_id"] == battles["pair_id"][0]].iloc[[0]]]), battles)
     first = (predictions["pair_id"] == battles["pair_id"][0]) & (predictions["order"] == "ab")
-    with pytest.raises(ScoreboardError, match=r"different orders: 39 in ab\+ba, 1 in ba"):
+    with pytest.raises(PredictionsError, match=r"different orders: 39 in ab\+ba, 1 in ba"):
         _rows(predictions[~first], battles)
     with pytest.raises(ScoreboardError, match="2 judges in one table"):
         _rows(predictions.assign(judge_fingerprint=["x"] + ["y"] * (len(predictions) - 1)), battles)
@@ -168,13 +168,6 @@ def test_data_fingerprint_names_rows_and_labels_but_not_their_order(battles):
     assert data_fingerprint(battles.iloc[::-1]) == name
     assert data_fingerprint(battles.iloc[1:]) != name
     assert data_fingerprint(battles.assign(probability_a=0.5, probability_b=0.5)) != name
-
-
-def test_average_of_orders_is_keyed_by_pair(battles):
-    averaged, orders = average_orders(_predict(battles))
-    assert orders == "ab+ba"
-    assert averaged["pair_id"].is_unique
-    assert np.allclose(averaged[["probability_a", "probability_b"]], [0.7, 0.3])
 
 
 def test_merging_replaces_rows_of_the_same_thing_and_keeps_the_rest(battles):

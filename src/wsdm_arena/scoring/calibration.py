@@ -15,6 +15,7 @@ from wsdm_arena.batching.planner import ORDERS
 from wsdm_arena.errors import UserError
 from wsdm_arena.metrics import accuracy, log_loss
 from wsdm_arena.schemas import LABEL_COLUMNS
+from wsdm_arena.scoring.ensemble import average_orders, values_by_row
 from wsdm_arena.scoring.predictor import canonical_probabilities
 
 logger = logging.getLogger(__name__)
@@ -79,12 +80,9 @@ def fit_temperature(predictions: pd.DataFrame, battles: pd.DataFrame) -> Calibra
             prediction and predictions without a battle are left out.
 
     Raises:
-        CalibrationError: A pair was read twice in one order, or predictions and labels differ in their classes.
+        CalibrationError: Predictions and labels differ in their classes.
+        PredictionsError: A pair was read twice in one order.
     """
-    if predictions.duplicated(["pair_id", "order"]).any():
-        raise CalibrationError(
-            "predictions: a pair occurs twice in one order; each (pair_id, order) must be there once"
-        )
     labelled = battles[battles["pair_id"].isin(predictions["pair_id"])]
     if labelled.empty:
         note = "no pair has both a prediction and a vote, so the temperature is left at 1"
@@ -103,49 +101,35 @@ class _Readings:
     """R readings of P pairs that have V votes, over C classes.
 
     Attributes:
-        logits: ``(R, C)`` in displayed order.
-        is_swapped: ``(R,)``.
-        pair_of_reading: ``(R,)``, below P.
-        labels: ``(V, C)``.
-        pair_of_vote: ``(V,)``, below P.
+        logits: ``(R, C)`` in displayed order, by ``(pair_id, order)``.
+        labels: ``(V, C)`` by ``pair_id``.
     """
 
-    logits: npt.NDArray[np.float64]
-    is_swapped: npt.NDArray[np.bool_]
-    pair_of_reading: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.float64]
-    pair_of_vote: npt.NDArray[np.int64]
+    logits: pd.DataFrame
+    labels: pd.DataFrame
 
     @classmethod
     def of(cls, predictions: pd.DataFrame, battles: pd.DataFrame) -> "_Readings":
-        pairs = pd.Index(battles["pair_id"].unique())
-        read = predictions[predictions["pair_id"].isin(pairs)]
+        logits = values_by_row(predictions, "logits")
         columns = [column for column in LABEL_COLUMNS if column in battles]
-        logits = np.stack(read["logits"].to_list()).astype(np.float64)
         if logits.shape[1] != len(columns):
             raise CalibrationError(f"predictions have {logits.shape[1]} classes, labels have {columns}")
-        return cls(
-            logits,
-            (read["order"] == ORDERS[1]).to_numpy(),
-            pairs.get_indexer(read["pair_id"]),
-            battles[columns].to_numpy(dtype=np.float64),
-            pairs.get_indexer(battles["pair_id"]),
-        )
+        labels = battles.set_index("pair_id")[columns].astype(np.float64)
+        return cls(logits[logits.index.isin(labels.index, level="pair_id")], labels)
 
     @property
     def num_pairs(self) -> int:
-        return int(self.pair_of_reading.max()) + 1
+        return self.labels.index.nunique()
 
     def probabilities(self, temperature: float) -> npt.NDArray[np.float64]:
         """For each vote what the judge says of its pair, averaged over the orders it was read in; ``(V, C)``."""
-        scaled = apply_temperature(self.logits, temperature)
-        each = canonical_probabilities(scaled, self.is_swapped)
-        sums = np.zeros((self.num_pairs, each.shape[1]))
-        np.add.at(sums, self.pair_of_reading, each)
-        return (sums / np.bincount(self.pair_of_reading)[:, None])[self.pair_of_vote]
+        scaled = apply_temperature(self.logits.to_numpy(), temperature)
+        each = canonical_probabilities(scaled, self.logits.index.get_level_values("order") == ORDERS[1])
+        averaged = average_orders(pd.DataFrame(each, index=self.logits.index))
+        return averaged.loc[self.labels.index].to_numpy()
 
     def log_loss(self, temperature: float) -> float:
-        return log_loss(self.probabilities(temperature), self.labels)
+        return log_loss(self.probabilities(temperature), self.labels.to_numpy())
 
 
 def _minimise(readings: _Readings) -> float:
@@ -169,6 +153,6 @@ def _doubt(temperature: float, readings: _Readings) -> str:
     lower, upper = BOUNDS
     if lower * _AT_BOUND < temperature < upper / _AT_BOUND:
         return ""
-    credit = accuracy(readings.probabilities(temperature), readings.labels)
+    credit = accuracy(readings.probabilities(temperature), readings.labels.to_numpy())
     reason = f"{credit:.0%} of {len(readings.labels)} votes are as the judge says"
     return f"the log loss has no minimum between {lower} and {upper}, so {temperature:.3g} is a bound: {reason}"

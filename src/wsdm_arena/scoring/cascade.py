@@ -16,18 +16,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from wsdm_arena.errors import UserError
-from wsdm_arena.metrics import accuracy, log_loss
-from wsdm_arena.schemas import LABEL_COLUMNS
 
 FloatArray = npt.NDArray[np.float64]
 Weights = tuple[float, float]
 """Of the first and the second judge; only their ratio counts."""
-
-FITTED_SHARES = (0.05, 0.95)
-"""Bounds of the first judge's share of the fitted weights: from 1 : 19 to 19 : 1."""
 
 
 class CascadeError(UserError, ValueError):
@@ -196,65 +190,6 @@ class CascadeSummary:
         )
 
 
-@dataclass(frozen=True)
-class FittedCascade:
-    """Weights and threshold that suit held-out battles."""
-
-    weights: Weights
-    """The second judge's is 1."""
-    threshold: float
-    share: float
-    """Of the pairs that the second judge reads with this threshold."""
-    log_loss: float
-    """Of the weighted mean of both judges on all battles, in nats; what the weights minimise."""
-    accuracy: float
-    """Of the cascade's winners, with this threshold."""
-    num_battles: int
-
-
-def fit_cascade(first: pd.DataFrame, second: pd.DataFrame, battles: pd.DataFrame, target_share: float) -> FittedCascade:
-    """Fit weights and threshold to held-out battles that both judges read.
-
-    Weights minimise the log loss of the weighted mean probability, which is convex in the first judge's share; that is
-    sought within :data:`FITTED_SHARES`. The threshold is the quantile of ``|d1|`` below which the target share of the
-    pairs lies, but at most ``w2 / w1``, beyond which reading twice changes nothing. Measured on the battles that it is
-    fitted to, so slightly flattering.
-
-    Args:
-        first: Predictions of the first judge; those in order "ab" are used.
-        second: Predictions of the second judge; those in order "ba" are used.
-        battles: ``pair_id`` and the label columns; battles of other pairs are ignored.
-        target_share: About this share of the pairs is to be read twice, in (0, 1].
-
-    Raises:
-        CascadeError: The judges read different pairs, a pair twice in one order, or none of the battles; they tell
-            other classes apart than the labels; or the share is out of range.
-    """
-    if not 0 < target_share <= 1:
-        raise CascadeError(f"target_share={target_share}: must be above 0 and at most 1")
-    joined = _join(first, second, battles)
-    labels = joined[[column for column in LABEL_COLUMNS if column in joined]].to_numpy(dtype=np.float64)
-    p1, p2 = (np.stack(joined[name].to_list()).astype(np.float64) for name in ("first", "second"))
-    if not p1.shape == p2.shape == labels.shape:
-        raise CascadeError(
-            f"the judges tell {p1.shape[1]} and {p2.shape[1]} classes apart, the labels {labels.shape[1]}"
-        )
-    share = _best_share(p1, p2, labels)
-    weights = (share / (1 - share), 1.0)
-    d1, d2 = differences(p1), differences(p2)
-    distances = np.abs(d1[~joined["pair_id"].duplicated().to_numpy()])
-    threshold = min(_quantile(distances, target_share), decisive_threshold(weights))
-    winners = decide(d1, np.where(select_uncertain(d1, threshold), d2, np.nan), weights)
-    return FittedCascade(
-        weights=weights,
-        threshold=threshold,
-        share=_share(select_uncertain(distances, threshold)),
-        log_loss=log_loss(mix_probabilities(p1, p2, weights), labels),
-        accuracy=_accuracy_of(winners, labels),
-        num_battles=len(joined),
-    )
-
-
 def _checked(values: npt.NDArray[Any]) -> FloatArray:
     values = np.asarray(values, dtype=np.float64)
     if (np.abs(values) > 1).any():
@@ -264,46 +199,3 @@ def _checked(values: npt.NDArray[Any]) -> FloatArray:
 
 def _share(chosen: npt.NDArray[np.bool_]) -> float:
     return float(chosen.mean()) if len(chosen) else 0.0
-
-
-def _join(first: pd.DataFrame, second: pd.DataFrame, battles: pd.DataFrame) -> pd.DataFrame:
-    """Battles with the columns ``first`` and ``second``: canonical probabilities."""
-    readings = {"first": _readings(first, "ab"), "second": _readings(second, "ba")}
-    if differing := set(readings["first"]["pair_id"]) ^ set(readings["second"]["pair_id"]):
-        raise CascadeError(
-            f"{len(differing)} pairs, such as {min(differing)}, were read by one of the judges only (the first in "
-            "order ab, the second in order ba): predict the same held-out fold with both"
-        )
-    for name, reading in readings.items():
-        battles = battles.merge(reading.rename(columns={"probabilities": name}), on="pair_id", validate="many_to_one")
-    if battles.empty:
-        raise CascadeError("none of the battles was read by the judges: name the fold that they were held out from")
-    return battles
-
-
-def _readings(predictions: pd.DataFrame, order: str) -> pd.DataFrame:
-    readings = predictions.loc[predictions["order"] == order, ["pair_id", "probabilities"]]
-    if readings["pair_id"].duplicated().any():
-        number = int(readings["pair_id"].duplicated().sum())
-        raise CascadeError(f"{number} surplus predictions in order {order}: each pair must be there once")
-    return readings
-
-
-def _best_share(p1: FloatArray, p2: FloatArray, labels: FloatArray) -> float:
-    from scipy.optimize import minimize_scalar  # a second to import, which every command would pay
-
-    def loss(share: float) -> float:
-        return log_loss(share * p1 + (1 - share) * p2, labels)
-
-    return float(minimize_scalar(loss, bounds=FITTED_SHARES, method="bounded", options={"xatol": 1e-6}).x)
-
-
-def _quantile(distances: FloatArray, share: float) -> float:
-    """The value that about ``share`` of the distances lie below; above 0, so that it is a threshold."""
-    return float(np.nextafter(np.quantile(distances, share), np.inf))
-
-
-def _accuracy_of(winners: npt.NDArray[np.object_], labels: FloatArray) -> float:
-    named = np.zeros_like(labels)
-    named[np.arange(len(labels)), (winners == "model_b").astype(int)] = 1.0
-    return accuracy(named, labels)

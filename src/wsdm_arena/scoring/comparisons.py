@@ -9,7 +9,8 @@ import pandas as pd
 
 from wsdm_arena.metrics import compare_paired, correctness
 from wsdm_arena.schemas import LABEL_COLUMNS
-from wsdm_arena.scoring.scoreboard import ScoreboardError, average_orders
+from wsdm_arena.scoring.ensemble import average_orders, common_orders, probabilities_by_row
+from wsdm_arena.scoring.scoreboard import ScoreboardError
 
 
 def compare_judges(
@@ -34,6 +35,7 @@ def compare_judges(
 
     Raises:
         ScoreboardError: A battle has no prediction of a judge.
+        PredictionsError: A prediction occurs twice, or pairs were read in different orders.
     """
     scored = battles[battles["fold"] == fold]
     credits = {name: _credits(name, predictions[name], scored) for name in dict.fromkeys(sum(pairs, start=()))}
@@ -45,9 +47,10 @@ def compare_judges(
 
 
 def _credits(name: str, predictions: pd.DataFrame, battles: pd.DataFrame) -> np.ndarray:
-    averaged, _ = average_orders(predictions[predictions["pair_id"].isin(battles["pair_id"])])
+    readings = probabilities_by_row(predictions[predictions["pair_id"].isin(battles["pair_id"])])
+    common_orders(readings)  # refuses pairs that were read in different ones
     columns = [column for column in LABEL_COLUMNS if column in battles]
-    predicted = averaged.set_index("pair_id").reindex(battles["pair_id"])[columns]
+    predicted = average_orders(readings).reindex(battles["pair_id"])[columns]
     if (missing := predicted.isna().any(axis=1)).any():
         raise ScoreboardError(f"{name}: {int(missing.sum())} of {len(battles)} battles have no prediction")
     return correctness(predicted.to_numpy(dtype=float), battles[columns].to_numpy(dtype=float))

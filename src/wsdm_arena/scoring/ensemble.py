@@ -1,5 +1,6 @@
 """What several readings say together: over both orders of a pair, and over judges. Joined by key, never by position.
 
+Whatever compares or combines predictions reads them through here.
 Shapes: N pairs, C classes.
 """
 
@@ -16,6 +17,31 @@ class PredictionsError(UserError, ValueError):
     """A table of predictions does not hold the rows or values that it should."""
 
 
+def values_by_row(predictions: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Spread a column of lists over one column a class.
+
+    Args:
+        predictions: ``pair_id``, ``order`` and the column.
+        column: "probabilities" or "logits".
+
+    Returns:
+        Index ``(pair_id, order)``, columns 0 to C - 1, float64.
+
+    Raises:
+        PredictionsError: A row stands there twice, or rows have different numbers of classes.
+    """
+    keys = pd.MultiIndex.from_frame(predictions[["pair_id", "order"]])
+    if keys.has_duplicates:
+        repeated = keys[keys.duplicated()]
+        raise PredictionsError(f"{len(repeated)} rows stand there more than once, among them {repeated[:3].tolist()}")
+    sizes = sorted(set(predictions[column].map(len)))
+    if len(sizes) > 1 or not set(sizes) <= {2, 3}:
+        raise PredictionsError(f"rows have {sizes} {column}; must have 2 or 3, all the same")
+    num_classes = sizes[0] if sizes else 2
+    values = np.array(predictions[column].tolist(), dtype=np.float64).reshape(-1, num_classes)
+    return pd.DataFrame(values, index=keys)
+
+
 def probabilities_by_row(predictions: pd.DataFrame) -> pd.DataFrame:
     """Spread the probabilities of predictions over one column a class.
 
@@ -27,34 +53,57 @@ def probabilities_by_row(predictions: pd.DataFrame) -> pd.DataFrame:
         PredictionsError: A row stands there twice, or rows have different numbers of classes, or a value is no
             probability.
     """
-    keys = pd.MultiIndex.from_frame(predictions[["pair_id", "order"]])
-    if keys.has_duplicates:
-        repeated = keys[keys.duplicated()]
-        raise PredictionsError(f"{len(repeated)} rows stand there more than once, among them {repeated[:3].tolist()}")
-    sizes = sorted(set(predictions["probabilities"].map(len)))
-    if len(sizes) > 1 or not set(sizes) <= {2, 3}:
-        raise PredictionsError(f"rows have {sizes} probabilities; must have 2 or 3, all the same")
-    num_classes = sizes[0] if sizes else 2
-    values = np.array(predictions["probabilities"].tolist(), dtype=np.float64).reshape(-1, num_classes)
+    rows = values_by_row(predictions, "probabilities")
+    values = rows.to_numpy()
     is_distribution = (values >= 0).all(axis=1) & np.isclose(values.sum(axis=1), 1.0, atol=1e-3)  # False for NaN
     if not is_distribution.all():
         raise PredictionsError(
             f"{int((~is_distribution).sum())} rows have no probabilities that sum to 1, among them "
-            f"{keys[~is_distribution][:3].tolist()}"
+            f"{rows.index[~is_distribution][:3].tolist()}"
         )
-    return pd.DataFrame(values, index=keys, columns=list(LABEL_COLUMNS[:num_classes]))
+    return rows.set_axis(list(LABEL_COLUMNS[: rows.shape[1]]), axis="columns")
+
+
+def select_order(rows: pd.DataFrame, order: str) -> pd.DataFrame:
+    """The readings in one order.
+
+    Args:
+        rows: As :func:`probabilities_by_row` gives them.
+        order: "ab" or "ba".
+
+    Returns:
+        The same columns, index ``pair_id``, sorted.
+    """
+    return rows[rows.index.get_level_values("order") == order].droplevel("order").sort_index()
+
+
+def common_orders(rows: pd.DataFrame) -> str:
+    """Name the orders that every pair was read in, such as ``ab+ba``; empty without pairs.
+
+    Args:
+        rows: As :func:`probabilities_by_row` gives them.
+
+    Raises:
+        PredictionsError: Not all pairs were read in the same.
+    """
+    keys = rows.index.to_frame(index=False).sort_values("order")
+    counted = keys.groupby("pair_id")["order"].agg("+".join).value_counts()
+    if len(counted) > 1:
+        counts = ", ".join(f"{count} in {orders}" for orders, count in counted.items())
+        raise PredictionsError(f"pairs were read in different orders: {counts}; score all of them in the same")
+    return str(counted.index[0]) if len(counted) else ""
 
 
 def average_orders(rows: pd.DataFrame) -> pd.DataFrame:
     """Average each pair over the orders in which it was read.
 
     Args:
-        rows: As :func:`probabilities_by_row` gives them.
+        rows: As :func:`probabilities_by_row` or :func:`values_by_row` gives them.
 
     Returns:
-        The same columns, index ``pair_id``, sorted.
+        The same columns in float64, index ``pair_id``, sorted.
     """
-    return rows.groupby(level="pair_id", sort=True).mean()
+    return rows.astype(np.float64).groupby(level="pair_id", sort=True).mean()
 
 
 def average_judges(judges: Mapping[str, pd.DataFrame], weights: Mapping[str, float]) -> pd.DataFrame:
@@ -80,25 +129,3 @@ def average_judges(judges: Mapping[str, pd.DataFrame], weights: Mapping[str, flo
     if mean is None:
         raise PredictionsError("there is no judge to average")
     return mean
-
-
-def differences(predictions: pd.DataFrame, order: str) -> pd.Series:
-    """How much likelier A wins than B, as read in one order.
-
-    Args:
-        predictions: Of one judge.
-        order: "ab" or "ba"; the result is canonical in both cases.
-
-    Returns:
-        ``d = p_a - p_b`` in float64, between -1 and 1, by ``pair_id`` (index, sorted), named "d".
-
-    Raises:
-        PredictionsError: No row was read in this order, or a row is not as it should be.
-    """
-    chosen = predictions[predictions["order"] == order]
-    if chosen.empty and len(predictions):
-        raise PredictionsError(
-            f"no pair was read in order {order!r}, only in {sorted(set(predictions['order']))}; score that order, too"
-        )
-    rows = probabilities_by_row(chosen).droplevel("order").sort_index()
-    return (rows["probability_a"] - rows["probability_b"]).rename("d")

@@ -13,9 +13,12 @@ from wsdm_arena.errors import UserError
 from wsdm_arena.metrics import accuracy, correctness, expected_calibration_error, flip_rate, log_loss, wilson_interval
 from wsdm_arena.schemas import LABEL_COLUMNS
 from wsdm_arena.scoring.baselines import score_baselines
+from wsdm_arena.scoring.ensemble import average_orders, common_orders, probabilities_by_row
 
 BASELINE_STAGE = "baseline"
 TEST_PAIRS = "test_pairs"
+NEW_PROMPTS = "test_pairs[new prompts]"
+"""Those whose prompt no battle asks."""
 SOUND = "none"
 """What a sound answer has in the truth's columns ``flaw_a`` and ``flaw_b``."""
 MIN_SLICE_BATTLES = 30
@@ -89,11 +92,15 @@ def judge_rows(
         provenance: Which run this is.
 
     Raises:
-        ScoreboardError: A battle has no prediction, a prediction occurs twice, or pairs were read in different orders.
+        ScoreboardError: A battle has no prediction, or its classes are others.
+        PredictionsError: A prediction occurs twice, or pairs were read in different orders.
     """
     scored = _battles_of(battles, fold)
-    averaged, orders = average_orders(predictions[predictions["pair_id"].isin(scored["pair_id"])])
-    joined = scored[["battle_id", "pair_id"]].merge(averaged, on="pair_id", how="left", validate="many_to_one")
+    readings = probabilities_by_row(predictions[predictions["pair_id"].isin(scored["pair_id"])])
+    orders = common_orders(readings)
+    joined = scored[["battle_id", "pair_id"]].merge(
+        average_orders(readings), left_on="pair_id", right_index=True, how="left", validate="many_to_one"
+    )
     fingerprints = predictions["judge_fingerprint"].unique() if "judge_fingerprint" in predictions else [None]
     if len(fingerprints) > 1:
         raise ScoreboardError(
@@ -131,6 +138,7 @@ def baseline_rows_on_test_pairs(
     votes: pd.DataFrame,
     *,
     fold: int,
+    dataset: str = TEST_PAIRS,
     truth: pd.DataFrame | None = None,
     confidence: float = 0.95,
     seed: int = 0,
@@ -140,7 +148,11 @@ def baseline_rows_on_test_pairs(
     if votes.empty:
         return []
     training = battles[battles["fold"] != fold]
-    return _baseline_rows(training, votes, None, TEST_PAIRS, truth, confidence, seed, provenance)
+    if "probability_tie" in training:  # votes on test pairs are for A or B
+        decided = training[training["probability_tie"] < 1].drop(columns="probability_tie")
+        sides = decided[["probability_a", "probability_b"]]
+        training = decided.assign(**sides.div(sides.sum(axis=1), axis=0))
+    return _baseline_rows(training, votes, None, dataset, truth, confidence, seed, provenance)
 
 
 def verdict_rows(
@@ -149,6 +161,7 @@ def verdict_rows(
     *,
     stage: str,
     judge: str,
+    dataset: str = TEST_PAIRS,
     truth: pd.DataFrame | None = None,
     confidence: float = 0.95,
     provenance: Provenance = Provenance(),
@@ -161,6 +174,7 @@ def verdict_rows(
         votes: As :func:`known_votes` gives them.
         stage: First column of the row.
         judge: Second column of the row.
+        dataset: Name of the votes.
         truth: ``id``, ``flaw_a``, ``flaw_b``, for a row a flaw.
         confidence: Of the intervals.
         provenance: Which run this is.
@@ -171,55 +185,33 @@ def verdict_rows(
     if votes.empty:
         return []
     barely = verdicts["winner"].map({"model_a": 0.51, "model_b": 0.49})
-    first = verdicts["probability_a"].fillna(barely)
+    # Votes on test pairs are for A or B: a judge that knows ties is asked which of the two.
+    share = verdicts["probability_a"] / (verdicts["probability_a"] + verdicts["probability_b"])
+    first = share.fillna(barely)
     read = pd.DataFrame({"id": verdicts["id"], "probability_a": first, "probability_b": 1 - first})
     predicted = votes[["battle_id", "id"]].merge(read, on="id", how="left", validate="many_to_one")
     template = _template(stage, judge, None, provenance, data_fingerprint(votes))
-    return _rows(votes, predicted, template, TEST_PAIRS, truth, confidence, lambda _: None)
+    return _rows(votes, predicted, template, dataset, truth, confidence, lambda _: None)
 
 
 def known_votes(test_pairs: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
-    """The test pairs whose vote is known, as in the simulated arena, with labels as battles have them.
+    """The test pairs whose vote is known, with labels as battles have them.
+
+    A vote is known from the simulated arena, or where the test table has a column ``winner``; ties are left out.
 
     Returns:
         Rows of ``test_pairs`` with ``battle_id`` (the ``id``), ``probability_a`` and ``probability_b``; empty where
-        there is no truth.
+        no vote is known.
     """
-    if truth.empty or test_pairs.empty:
-        return test_pairs.head(0).assign(battle_id="", probability_a=0.0, probability_b=0.0)
-    votes = test_pairs.merge(truth[["id", "winner"]], on="id", how="inner", validate="one_to_one")
+    votes = test_pairs
+    if "winner" not in test_pairs:
+        known = truth[["id", "winner"]] if len(truth) else pd.DataFrame({"id": [], "winner": []}, dtype="str")
+        votes = test_pairs.merge(known, on="id", how="inner", validate="one_to_one")
+    votes = votes[votes["winner"].isin(["model_a", "model_b"])]
     is_first = votes["winner"] == "model_a"
     return votes.assign(
         battle_id=votes["id"], probability_a=is_first.astype(float), probability_b=(~is_first).astype(float)
     )
-
-
-def average_orders(predictions: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Cancel the bias for the answer shown first: average the readings of each pair.
-
-    Args:
-        predictions: ``pair_id``, ``order`` and ``probabilities`` in canonical order.
-
-    Returns:
-        ``pair_id`` and a column a class, a row for each pair; and the orders that every pair was read in, ``ab+ba``.
-
-    Raises:
-        ScoreboardError: A pair occurs twice in one order, or not all pairs were read in the same orders.
-    """
-    repeated = predictions.duplicated(["pair_id", "order"])
-    if repeated.any():
-        first = predictions[repeated].iloc[0]
-        example = f"{first['pair_id']} {first['order']}"
-        raise ScoreboardError(f"{int(repeated.sum())} surplus predictions, such as {example}; each must be there once")
-    read_in = predictions.sort_values("order").groupby("pair_id")["order"].agg("+".join)
-    counted = read_in.value_counts()
-    if len(counted) > 1:
-        counts = ", ".join(f"{count} in {orders}" for orders, count in counted.items())
-        raise ScoreboardError(f"pairs were read in different orders: {counts}; score all of them in the same")
-    values = np.stack(predictions["probabilities"].to_list()) if len(predictions) else np.zeros((0, 2))
-    columns = LABEL_COLUMNS[: values.shape[1]]
-    keyed = pd.DataFrame(values, columns=list(columns)).assign(pair_id=predictions["pair_id"].to_numpy())
-    return keyed.groupby("pair_id", as_index=False).mean(), read_in.iloc[0] if len(read_in) else ""
 
 
 def data_fingerprint(battles: pd.DataFrame) -> str:
