@@ -50,8 +50,8 @@ def test_files_are_copied_across_file_systems_and_the_log_says_so_once(tmp_path,
     saved = _dataset(tmp_path).load()
     assert (saved / "model.safetensors").read_bytes() == b"weights"
     assert not (saved / "model.safetensors").samefile(run / "model.safetensors")
-    assert [record.getMessage()[:26] for record in caplog.records if "copying" in record.message] == [
-        "copying instead of linking"
+    assert [record.getMessage()[:32] for record in caplog.records if "copied" in record.message] == [
+        "copied instead of linked: 3 file"
     ]
 
 

@@ -2,7 +2,6 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError, Version
 
-from wsdm_arena.io.atomic import replacing
 from wsdm_arena.io.optional_table import OptionalTableDataset
 from wsdm_arena.io.table import TableDataset
 
@@ -61,21 +60,3 @@ def test_an_absent_optional_table_is_empty_and_counts_as_there(tmp_path):
     assert dataset.load().empty
     dataset.save(TABLE)
     assert len(dataset.load()) == 2
-
-
-def test_replacing_keeps_the_old_file_until_the_new_one_is_whole(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-
-    def write_half() -> None:
-        with replacing(path) as partial:
-            partial.write_text("half")
-            assert path.read_text() == "old"
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_half()
-    assert (path.read_text(), _files(tmp_path)) == ("old", ["a.txt"])
-    with replacing(path) as partial:
-        partial.write_text("new")
-    assert (path.read_text(), _files(tmp_path)) == ("new", ["a.txt"])

@@ -18,6 +18,7 @@ from wsdm_arena.modeling.checkpoint import CheckpointError, load_judge, save_jud
 from wsdm_arena.modeling.head import Head
 from wsdm_arena.modeling.judge import Judge
 from wsdm_arena.prompts.tokenizers import load_tokenizer
+from wsdm_arena.runs.files import describe_file
 from wsdm_arena.runs.fingerprint import manifest_digest
 from wsdm_arena.simulation.backbones import BACKBONES
 
@@ -222,7 +223,7 @@ def test_a_damaged_file_is_named(name, llama, tmp_path):
     with pytest.raises(BundleError, match=rf"{name} is damaged"):
         Bundle.open(path)
     (path / name).write_bytes(content[:-1])
-    with pytest.raises(BundleError, match=rf"{name} has \d+ bytes, its manifest says"):
+    with pytest.raises(BundleError, match=rf"{name} has \d+ bytes, not the"):
         Bundle.open(path, verify_checksums=False)
 
 
@@ -298,6 +299,26 @@ def test_a_damaged_checkpoint_is_not_bundled(llama, tmp_path):
     with pytest.raises(BundleError, match=r"no bundle can be made of .*head\.safetensors has 0 bytes"):
         bundle_of(llama, tmp_path / "bundle")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["checkpoint"]
+
+
+@pytest.mark.parametrize("name", ["../evil.json", "{}/evil.json", "a/../../evil.json"])
+def test_a_manifest_that_names_files_elsewhere_is_refused(name, llama, tmp_path):
+    name = name.format(tmp_path)
+    (tmp_path / "evil.json").write_text("{}")  # as if it were the checkpoint's
+    manifest = json.loads((llama / "manifest.json").read_text())
+    described = describe_file(tmp_path / "evil.json")
+    (llama / "manifest.json").write_text(json.dumps(manifest | {"files": manifest["files"] | {name: described}}))
+    (tmp_path / "bundles").mkdir()
+    with pytest.raises(BundleError, match="evil.json' does not stay within its directory"):
+        bundle_of(llama, tmp_path / "bundles" / "bundle")
+    assert list((tmp_path / "bundles").iterdir()) == []
+    path = tmp_path / "bundle"
+    path.mkdir()
+    (path / "manifest.json").write_text(
+        json.dumps({"kind": "wsdm_arena bundle", "format": 1, "files": {name: described}})
+    )
+    with pytest.raises(BundleError, match="evil.json' does not stay within its directory"):
+        Bundle.open(path)
 
 
 def test_a_bundle_is_not_bundled_again(llama, tmp_path):

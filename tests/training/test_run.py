@@ -63,6 +63,15 @@ def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tiny_runs
     assert {path.name for path in run.rglob(".*")} == {".lock"}
 
 
+def test_a_judge_that_was_about_to_be_replaced_is_given_back(tmp_path: Path) -> None:
+    (tmp_path / ".model.123.old").mkdir()
+    (tmp_path / ".model.123.partial").mkdir()
+    (tmp_path / "evaluations/.update-000004.123.old").mkdir(parents=True)
+    RunDirectory(tmp_path).remove_leftovers()
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "evaluations"}
+    assert [path.name for path in (tmp_path / "evaluations").iterdir()] == ["update-000004"]
+
+
 def test_a_finished_run_of_another_configuration_is_refused_by_name(tiny_runs: TinyRuns) -> None:
     run = RunDirectory(tiny_runs.make("finished"))
     config = run.read_config()

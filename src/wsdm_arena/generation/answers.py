@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from wsdm_arena.config.generation import AnswerModelConfig, GenerationConfig
 from wsdm_arena.generation.engine import Answer
+from wsdm_arena.runs.files import write_atomically
 from wsdm_arena.runs.fingerprint import fingerprint
 
 logger = logging.getLogger(__name__)
@@ -84,9 +85,7 @@ class AnswerStore:
         if len(intact) < len(lines):
             logger.warning("%s: %d damaged lines dropped; they are answered again", self.path, len(lines) - len(intact))
         if unfinished or len(intact) < len(lines):
-            temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-            temporary.write_bytes(b"".join(line + b"\n" for line in intact))
-            os.replace(temporary, self.path)
+            write_atomically(self.path, b"".join(line + b"\n" for line in intact))
 
 
 def encode_answer(answer: Answer) -> str:

@@ -1,17 +1,13 @@
 """Directories as versions of a catalog entry: hard links into the run that made them, so that they cost no bytes."""
 
-import logging
 import os
-import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
 
-logger = logging.getLogger(__name__)
-
-MANIFEST_NAME = "manifest.json"
-"""Its presence says that a checkpoint is complete: it is written last."""
+from wsdm_arena.runs.directories import link_tree, replacing_directory
+from wsdm_arena.runs.files import MANIFEST
 
 
 class CheckpointDataset(AbstractVersionedDataset[Path, Path]):
@@ -46,50 +42,19 @@ class CheckpointDataset(AbstractVersionedDataset[Path, Path]):
             DatasetError: ``data`` is not a complete checkpoint.
         """
         source, target = _complete(Path(data)), Path(str(self._get_save_path()))
-        partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shutil.copytree(source, partial, copy_function=_Linker())
-            _replace_directory(partial, target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with replacing_directory(target) as partial:
+            link_tree(source, partial)
 
     def _exists(self) -> bool:
-        return (Path(str(self._get_load_path())) / MANIFEST_NAME).is_file()
+        return (Path(str(self._get_load_path())) / MANIFEST).is_file()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath, "version": self._version}
 
 
-class _Linker:
-    """Hard-links files; copies them where the file system cannot, and says so once."""
-
-    def __init__(self) -> None:
-        self._copies = False
-
-    def __call__(self, source: str, target: str) -> None:
-        if not self._copies:
-            try:
-                os.link(os.path.realpath(source), target)
-                return
-            except OSError as error:
-                self._copies = True
-                logger.info("copying instead of linking from %s: %s", os.path.dirname(source), error.strerror)
-        shutil.copy2(source, target)
-
-
 def _complete(directory: Path) -> Path:
     if not directory.is_dir():
         raise DatasetError(f"{directory}: there is no such checkpoint directory")
-    if not (directory / MANIFEST_NAME).is_file():
-        raise DatasetError(f"{directory} has no {MANIFEST_NAME}: half written, or no checkpoint of ours")
+    if not (directory / MANIFEST).is_file():
+        raise DatasetError(f"{directory} has no {MANIFEST}: half written, or no checkpoint of ours")
     return directory
-
-
-def _replace_directory(partial: Path, target: Path) -> None:
-    """Give a directory its name; one that has it already (without versions) is moved aside first."""
-    aside = target.with_name(f".{target.name}.old-{os.getpid()}")
-    if target.exists():
-        os.replace(target, aside)
-    os.replace(partial, target)
-    shutil.rmtree(aside, ignore_errors=True)

@@ -1,11 +1,12 @@
 """Datasets that hand over a place instead of its contents."""
 
 import os
-import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, AbstractVersionedDataset, DatasetError, Version
+
+from wsdm_arena.runs.files import link_or_copy, replacing_file
 
 
 class PathDataset(AbstractVersionedDataset[NoReturn, Path]):
@@ -50,16 +51,8 @@ class FileDataset(AbstractVersionedDataset[Path, Path]):
 
     def save(self, data: Path) -> None:
         """Give a finished file its place; it appears there as a whole."""
-        target = Path(str(self._get_save_path()))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-        partial.unlink(missing_ok=True)
-        try:
-            os.link(os.path.realpath(data), partial)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(data, partial)
-        os.replace(partial, target)
-        partial.unlink(missing_ok=True)  # renaming one link over another of the same file leaves both
+        with replacing_file(Path(str(self._get_save_path()))) as partial:
+            link_or_copy(Path(data), partial)
 
     def _exists(self) -> bool:
         return Path(str(self._get_load_path())).is_file()

@@ -13,8 +13,8 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import find_kedro_project
 
-from wsdm_arena.io.atomic import replacing
 from wsdm_arena.preferences.raw_tables import TEXT_COLUMNS, RawTableError, find_files, read_raw_tables
+from wsdm_arena.runs.files import replacing_file
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class RawTableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
             DatasetError: See :meth:`check_writable`.
         """
         path = self.check_writable()
-        with replacing(path) as partial:
+        with replacing_file(path) as partial:
             _WRITERS[path.suffix](data, partial)
             written = _hash_file(partial)
             _note(path, [*_noted_hashes(path), written])  # before the file, or a crash between would disown it
@@ -148,7 +148,7 @@ def _noted_hashes(path: Path) -> list[str]:
 def _note(path: Path, hashes: list[str]) -> None:
     marker = path.with_name(MARKER_NAME)
     files = _read_marker(marker) | {path.name: hashes}
-    with replacing(marker) as partial:
+    with replacing_file(marker) as partial:
         partial.write_text(json.dumps({"simulated": files}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from kedro.io import DatasetError
 from kedro_datasets.pandas import CSVDataset, ParquetDataset
 
-from wsdm_arena.io.atomic import replacing
+from wsdm_arena.runs.files import replacing_file
 
 
 class TableDataset(ParquetDataset):
@@ -25,7 +25,7 @@ class TableDataset(ParquetDataset):
 
     def save(self, data: pd.DataFrame) -> None:
         """Write the table under a temporary name, then give it its own."""
-        with replacing(Path(str(self._get_save_path()))) as partial:
+        with replacing_file(Path(str(self._get_save_path()))) as partial:
             data.to_parquet(partial, **self._save_args)
         self._invalidate_cache()
 
@@ -38,6 +38,6 @@ class SubmissionDataset(CSVDataset):
 
     def save(self, data: pd.DataFrame) -> None:
         """Write the table under a temporary name, then give it its own."""
-        with replacing(Path(str(self._get_save_path()))) as partial:
+        with replacing_file(Path(str(self._get_save_path()))) as partial:
             data.to_csv(partial, **self._save_args)
         self._invalidate_cache()

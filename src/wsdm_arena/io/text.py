@@ -7,7 +7,7 @@ from typing import Any
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.text import TextDataset
 
-from wsdm_arena.io.atomic import replacing
+from wsdm_arena.runs.files import replacing_file
 
 
 class AtomicJSONDataset(JSONDataset):
@@ -15,7 +15,7 @@ class AtomicJSONDataset(JSONDataset):
 
     def save(self, data: Any) -> None:
         """Write under a temporary name, then give the file its own."""
-        with replacing(Path(str(self._get_save_path()))) as partial:
+        with replacing_file(Path(str(self._get_save_path()))) as partial:
             partial.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         self._invalidate_cache()
 
@@ -25,6 +25,6 @@ class AtomicTextDataset(TextDataset):
 
     def save(self, data: str) -> None:
         """Write under a temporary name, then give the file its own."""
-        with replacing(Path(str(self._get_save_path()))) as partial:
+        with replacing_file(Path(str(self._get_save_path()))) as partial:
             partial.write_text(data, encoding="utf-8")
         self._invalidate_cache()

@@ -37,12 +37,13 @@ from wsdm_arena.modeling.checkpoint import (
     verify_files,
 )
 from wsdm_arena.modeling.checkpoint import read_manifest as read_checkpoint_manifest
-from wsdm_arena.modeling.directories import link_or_copy, replacing_directory
 from wsdm_arena.modeling.head import Head
-from wsdm_arena.modeling.inference_layout import load_fused_checkpoint, write_fused_checkpoint
+from wsdm_arena.modeling.inference_layout import load_fused_checkpoint, write_fused_files
 from wsdm_arena.modeling.judge import Judge
 from wsdm_arena.modeling.manifest import ManifestError, read_manifest, write_manifest
 from wsdm_arena.modeling.weight_files import SAFETENSORS, WeightFileError
+from wsdm_arena.runs.directories import replacing_directory
+from wsdm_arena.runs.files import link_or_copy
 from wsdm_arena.runs.fingerprint import DirectoryChangedError, manifest_digest
 
 PROMPT, CALIBRATION, PROVENANCE = "prompt.json", "calibration.json", "provenance.json"
@@ -109,7 +110,8 @@ def write_bundle(
             if "plain" in layouts:
                 described = _add_plain(checkpoint, unfinished, manifest["files"])
             if "fused" in layouts:
-                write_fused_checkpoint(checkpoint, unfinished / FUSED, head=load_file(checkpoint / HEAD))
+                (unfinished / FUSED).mkdir()
+                write_fused_files(checkpoint, unfinished / FUSED, head=load_file(checkpoint / HEAD))
             _write_json(unfinished / PROMPT, prompt.model_dump(mode="json"))
             _write_json(unfinished / CALIBRATION, {"temperature": temperature, "fit": dict(calibration)})
             _write_json(unfinished / PROVENANCE, provenance)
@@ -228,6 +230,7 @@ def _add_plain(checkpoint: Path, target: Path, files: Mapping[str, Mapping[str, 
     """Link the weights, copy what people edit; what is known of the linked files."""
     linked = {name: file for name, file in files.items() if name.endswith(SAFETENSORS)}
     for name in files:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
         (link_or_copy if name in linked else shutil.copyfile)(checkpoint / name, target / name)
     return linked
 

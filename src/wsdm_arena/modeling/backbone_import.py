@@ -33,9 +33,8 @@ from wsdm_arena.modeling.backbone_weights import (
     sort_keys,
 )
 from wsdm_arena.modeling.checkpoint import MAX_SHARD_SIZE
-from wsdm_arena.modeling.directories import link_or_copy, replacing_directory
 from wsdm_arena.modeling.inference_layout import fused_shapes, split_projections
-from wsdm_arena.modeling.manifest import MANIFEST, ManifestError, read_manifest, write_manifest
+from wsdm_arena.modeling.manifest import ManifestError, read_manifest, write_manifest
 from wsdm_arena.modeling.weight_files import (
     INDEX_SUFFIX,
     SAFETENSORS,
@@ -46,7 +45,8 @@ from wsdm_arena.modeling.weight_files import (
     write_weights,
 )
 from wsdm_arena.processes.lock import lock_directory
-from wsdm_arena.runs.files import find_damage
+from wsdm_arena.runs.directories import replacing_directory
+from wsdm_arena.runs.files import MANIFEST, find_damage, link_or_copy
 from wsdm_arena.runs.fingerprint import fingerprint
 
 __all__ = ["BackboneError", "import_backbone", "read_backbone_manifest"]

@@ -25,13 +25,13 @@ from wsdm_arena.errors import UserError
 from wsdm_arena.modeling.attention import UnsupportedJudgeError
 from wsdm_arena.modeling.backbone import as_dtype, load_backbone, load_config
 from wsdm_arena.modeling.backbone_weights import plain_config
-from wsdm_arena.modeling.directories import replacing_directory
 from wsdm_arena.modeling.head import Head
 from wsdm_arena.modeling.judge import Judge
 from wsdm_arena.modeling.manifest import ManifestError, write_manifest
 from wsdm_arena.modeling.manifest import read_manifest as read_any_manifest
 from wsdm_arena.modeling.weight_files import without_values, write_weights
-from wsdm_arena.runs.files import describe_file
+from wsdm_arena.runs.directories import replacing_directory
+from wsdm_arena.runs.files import find_damage
 
 FORMAT = 1
 """Raised when the layout or the meaning of a field changes."""
@@ -195,14 +195,8 @@ def verify_files(directory: Path, manifest: Mapping[str, Any], *, checksums: boo
     files = manifest["files"]
     if checksums is None:
         checksums = sum(file["size"] for file in files.values()) <= CHECKSUM_LIMIT_BYTES
-    for name, file in files.items():
-        path = Path(directory) / name
-        if not path.is_file():
-            raise CheckpointError(f"{path} is missing: the checkpoint is incomplete")
-        if path.stat().st_size != file["size"]:
-            raise CheckpointError(f"{path} has {path.stat().st_size} bytes, its manifest says {file['size']}")
-        if checksums and describe_file(path) != file:
-            raise CheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's")
+    if damage := find_damage(Path(directory), files, max_hashed_bytes=None if checksums else 0):
+        raise CheckpointError(f"{damage}; copy {directory} again, or make it again")
 
 
 def _split(state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

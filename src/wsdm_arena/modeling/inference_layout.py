@@ -31,8 +31,8 @@ from wsdm_arena.modeling.backbone_weights import (
     plain_shapes,
 )
 from wsdm_arena.modeling.checkpoint import MAX_SHARD_SIZE, copy_tokenizer
-from wsdm_arena.modeling.directories import replacing_directory
 from wsdm_arena.modeling.weight_files import LazyState, find_weight_files, open_weights, write_weights
+from wsdm_arena.runs.directories import replacing_directory
 
 PREFIX = "model."
 """Of every backbone weight in the inference layout, and in transformers' language models."""
@@ -95,7 +95,7 @@ def fuse_projections(plain: Mapping[str, Tensor]) -> LazyState:
 
 
 def fused_shapes(config: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
-    """The same in the inference layout.
+    """Names and shapes of a backbone's weights in the inference layout; see :func:`plain_shapes` for the plain one.
 
     Raises:
         LayoutError: The family's MLP has no gate, or is fused already.
@@ -115,16 +115,36 @@ def fused_shapes(config: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
 def write_fused_checkpoint(
     source: Path, target: Path, *, dtype: torch.dtype = torch.float16, head: Mapping[str, Tensor] | None = None
 ) -> Path:
-    """Write a plain checkpoint's backbone in the inference layout, with its tokenizer.
+    """Write a plain checkpoint's backbone in the inference layout, with its tokenizer, into a directory of its own.
 
     Args:
         source: A plain backbone, or a judge's checkpoint, whose head is only taken if it is handed over as ``head``.
         target: Replaced as a whole if it exists.
-        dtype: Of all weights.
-        head: ``dense.*`` and ``output.*``, or ``output.weight`` alone, with any number of classes.
+        dtype: See :func:`write_fused_files`.
+        head: See :func:`write_fused_files`.
 
     Returns:
         ``target``.
+
+    Raises:
+        LayoutError: See :func:`write_fused_files`.
+        WeightFileError: The weights cannot be read.
+    """
+    with replacing_directory(target) as unfinished:
+        write_fused_files(source, unfinished, dtype=dtype, head=head)
+    return target
+
+
+def write_fused_files(
+    source: Path, directory: Path, *, dtype: torch.dtype = torch.float16, head: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write a plain checkpoint's backbone in the inference layout, with its tokenizer, into a directory that exists.
+
+    Args:
+        source: A plain backbone, or a judge's checkpoint, whose head is only taken if it is handed over as ``head``.
+        directory: Part of a directory that appears as a whole.
+        dtype: Of all weights.
+        head: ``dense.*`` and ``output.*``, or ``output.weight`` alone, with any number of classes.
 
     Raises:
         LayoutError: The backbone has no inference layout, its weights are not those of its configuration, a head's
@@ -136,13 +156,11 @@ def write_fused_checkpoint(
     shapes = fused_shapes(config) | {key: tuple(value.shape) for key, value in scores.items()}
     whole = LazyState({key: partial(_cast, scores if key in scores else fused, key, dtype) for key in shapes})
     like = {key: torch.empty(shape, dtype=dtype, device="meta") for key, shape in shapes.items()}
-    with replacing_directory(target) as partial_directory:
-        write_weights(partial_directory, whole, like=like, max_shard_size=MAX_SHARD_SIZE)
-        config.architectures = None  # no class of transformers reads this layout
-        config.dtype = dtype
-        config.save_pretrained(str(partial_directory))
-        copy_tokenizer(source, partial_directory)
-    return target
+    write_weights(directory, whole, like=like, max_shard_size=MAX_SHARD_SIZE)
+    config.architectures = None  # no class of transformers reads this layout
+    config.dtype = dtype
+    config.save_pretrained(str(directory))
+    copy_tokenizer(source, directory)
 
 
 def load_fused_checkpoint(

@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wsdm_arena.errors import UserError
-from wsdm_arena.modeling.directories import flush
-from wsdm_arena.runs.files import describe_file
-
-MANIFEST = "manifest.json"
+from wsdm_arena.runs.files import MANIFEST, describe_file, flush, read_descriptions
 
 
 class ManifestError(UserError, RuntimeError):
@@ -46,7 +43,7 @@ def read_manifest(directory: Path, *, formats: Mapping[str, int], what: str, cur
         cure: What helps where there is no manifest.
 
     Raises:
-        ManifestError: There is none, it is damaged, or of another kind or format.
+        ManifestError: There is none, it is damaged, of another kind or format, or names files outside of the directory.
     """
     path = Path(directory) / MANIFEST
     try:
@@ -60,6 +57,8 @@ def read_manifest(directory: Path, *, formats: Mapping[str, int], what: str, cur
         raise ManifestError(f"{path} describes {kind!r}, not a {' or '.join(map(repr, formats))}")
     if manifest.get("format") != formats[kind]:
         raise ManifestError(f"{path} has format {manifest.get('format')}, this version reads {formats[kind]}")
-    if not isinstance(manifest.get("files"), dict):
-        raise ManifestError(f"{path} is damaged: it names no files")
-    return manifest
+    try:
+        files = read_descriptions(manifest.get("files"))
+    except ValueError as error:
+        raise ManifestError(f"{path} is damaged: {error}") from error
+    return {**manifest, "files": files}

@@ -24,13 +24,12 @@ from wsdm_arena.prompts.pairs import PairTexts, encode_pair_ids
 from wsdm_arena.prompts.store_writer import StoreWriter
 from wsdm_arena.prompts.template import RenderedTemplate
 from wsdm_arena.prompts.tokenizers import count_token_ids, fingerprint_tokenizer, load_tokenizer
+from wsdm_arena.runs.files import MANIFEST
 
 logger = logging.getLogger(__name__)
 
 STORE_FORMAT = 1
 """Raised when the files or the way texts become tokens change: older stores then have other names."""
-
-MANIFEST = "manifest.json"
 
 Progress = Callable[[int, int], None]
 """Called with the number of pairs done and of all pairs."""

@@ -1,12 +1,10 @@
 """Writes a token store: into a directory of its own, which gets its name when it is complete."""
 
-import fcntl
 import json
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -16,6 +14,8 @@ from numpy.typing import NDArray
 
 from wsdm_arena.prompts.battles import NUM_FIELDS, BattleTokenizer, TokenizedBattles
 from wsdm_arena.prompts.pairs import BattleTexts, PairTexts
+from wsdm_arena.runs.directories import partial_directory
+from wsdm_arena.runs.files import MANIFEST, flush
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ MAX_BATCH_BATTLES = 512
 class StoreWriter:
     """Context manager that leaves a complete store at ``path``, or nothing.
 
-    The directory it writes to is locked, so that what a killed build left behind can be told from a live one.
+    What killed builds left behind is removed, see :func:`~wsdm_arena.runs.directories.partial_directory`.
 
     Args:
         path: The finished store.
@@ -46,22 +46,16 @@ class StoreWriter:
         self._pair_ids: NDArray[np.bytes_] = np.zeros(0, dtype="S1")
 
     def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(self._path)
-        self._partial = Path(tempfile.mkdtemp(prefix=f".{self._path.name}.", suffix=".partial", dir=self._path.parent))
-        self._partial.chmod(0o755)
-        self._lock: IO[bytes] = (self._partial / "lock.new").open("wb")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        os.rename(self._partial / "lock.new", self._partial / "lock")  # whoever sees it, sees it locked
-        self._tokens: IO[bytes] = (self._partial / "tokens.bin").open("wb")
+        with ExitStack() as stack:
+            self._partial = stack.enter_context(partial_directory(self._path))
+            self._tokens: IO[bytes] = stack.enter_context((self._partial / "tokens.bin").open("wb"))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._tokens.close()
-        self._lock.close()
-        shutil.rmtree(self._partial, ignore_errors=True)  # still there only if the store was not finished
+        self._stack.close()
 
     def write_battles(
         self, texts: PairTexts, tokenizer: BattleTokenizer, progress: Callable[[int, int], None] | None
@@ -85,11 +79,9 @@ class StoreWriter:
             name: np.concatenate(parts) if parts else np.zeros((0, NUM_FIELDS), dtype=np.int32)
             for name, parts in self._columns.items()
         }
-        _sync(self._tokens)
+        self._tokens.close()
         for name, array in {"offsets": edges, "pair_ids": self._pair_ids, **columns}.items():
-            with (self._partial / f"{name}.npy").open("wb") as file:
-                np.save(file, array, allow_pickle=False)
-                _sync(file)
+            np.save(self._partial / f"{name}.npy", array, allow_pickle=False)
         content = {
             "kind": "token_store",
             **manifest,
@@ -101,12 +93,11 @@ class StoreWriter:
             "template_hash": tokenizer.template.hash,
             "rendered_template": tokenizer.template.to_dict(),
             **_count(edges, columns, tokenizer.template.num_constant_tokens),
-            "files": {f.name: f.stat().st_size for f in sorted(self._partial.iterdir()) if f.name != "lock"},
+            "files": {f.name: f.stat().st_size for f in sorted(self._partial.iterdir())},
         }
-        with (self._partial / "manifest.json").open("w", encoding="utf-8") as manifest_file:
-            json.dump(content, manifest_file, indent=2, ensure_ascii=False)
-            _sync(manifest_file)
-        (self._partial / "lock").unlink()
+        (self._partial / MANIFEST).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+        for path in (*self._partial.iterdir(), self._partial):
+            flush(path)
         self._rename()
 
     def _append(self, battles: TokenizedBattles) -> None:
@@ -119,9 +110,10 @@ class StoreWriter:
         try:
             os.rename(self._partial, self._path)
         except OSError:
-            if not (self._path / "manifest.json").is_file():
+            if not (self._path / MANIFEST).is_file():
                 raise
             logger.info("another process has written %s meanwhile", self._path)
+        flush(self._path.parent)
 
 
 def _batch_texts(texts: PairTexts) -> Iterator[list[BattleTexts]]:
@@ -145,20 +137,3 @@ def _count(edges: NDArray[np.int64], columns: dict[str, NDArray[np.int32]], num_
         "num_truncated": int(truncated.sum()),
         "num_pairs_with_replaced_characters": int((columns["replaced_characters"] > 0).any(axis=1).sum()),
     }
-
-
-def _sync(file: IO[Any]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Remove what killed builds of the same store left; a live build holds its lock."""
-    for partial in path.parent.glob(f".{path.name}.*.partial"):
-        try:
-            with (partial / "lock").open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(partial)
-        except (BlockingIOError, FileNotFoundError):
-            continue
-        logger.info("removed %s, which a killed build left behind", partial)

@@ -1,11 +1,16 @@
-"""Files of a run: whole or absent, and what they were when it ended."""
+"""Files that are whole or absent, and what they were when they were written."""
 
+import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+MANIFEST = "manifest.json"
+"""Written last into a directory: its presence says that the directory is complete."""
 
 
 @contextmanager
@@ -13,16 +18,22 @@ def replacing_file(path: Path) -> Iterator[Path]:
     """Yield a hidden name beside ``path`` to write to; it becomes ``path`` if the block ends well, and goes if not.
 
     The file holds the old or the new content at any moment, also after a power cut. A killed process leaves
-    ``.<name>.<pid>`` behind.
+    ``.<name>.<pid>`` behind. The folder is made if it is not there.
+
+    Example:
+        >>> with replacing_file(Path("table.csv")) as partial:  # doctest: +SKIP
+        ...     frame.to_csv(partial)
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)  # of a killed process that had the same number
     try:
         yield temporary
-        _sync(temporary)
+        flush(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        flush(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)  # still there, too, where both names were links to one file
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -31,9 +42,36 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def sync_directory(path: Path) -> None:
-    """Make new names in a directory permanent."""
-    _sync(path)
+def flush(path: Path) -> None:
+    """Have the disk hold what was written to a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def link_or_copy(source: Path, target: Path) -> bool:
+    """Give a file a second name; where the file system cannot (another disk, no hard links), copy it.
+
+    Both names are the same file afterwards: only what nobody writes to any more may be linked. Of a symbolic link, the
+    file that it leads to is linked.
+
+    Returns:
+        Whether it was linked.
+
+    Raises:
+        FileExistsError: ``target`` is there already; it may be a link itself, so it is not written to.
+    """
+    try:
+        os.link(source.resolve(), target)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOENT):
+            raise
+        shutil.copyfile(source, target)
+        flush(target)
+        return False
+    return True
 
 
 def describe_file(path: Path) -> dict[str, Any]:
@@ -43,14 +81,48 @@ def describe_file(path: Path) -> dict[str, Any]:
     return {"size": path.stat().st_size, "sha256": digest}
 
 
+def read_descriptions(files: object) -> dict[str, dict[str, Any]]:
+    """Make sure that what a manifest calls its files are descriptions of files within its directory.
+
+    Args:
+        files: As JSON gives it.
+
+    Returns:
+        What :func:`describe_file` said of each file, by path within the directory.
+
+    Raises:
+        ValueError: It is something else, or a name leads out of the directory.
+    """
+    if not isinstance(files, Mapping):
+        raise ValueError("it names no files")
+    for name, description in files.items():
+        require_inner_name(name)
+        size = description.get("size") if isinstance(description, Mapping) else None
+        if not isinstance(size, int) or not isinstance(description.get("sha256"), str):
+            raise ValueError(f"of {name!r} it does not say size and sha256")
+    return {name: dict(description) for name, description in files.items()}
+
+
+def require_inner_name(name: str) -> None:
+    """Refuse a name that would lead out of its directory, or to one file under two names.
+
+    Raises:
+        ValueError: It is absolute, has ``..`` in it, or is not in its shortest form.
+    """
+    path = PurePosixPath(name)
+    is_inner = path.parts and ".." not in path.parts and not path.is_absolute() and path.as_posix() == name
+    if not is_inner or "\\" in name or "\0" in name:
+        raise ValueError(f"the name {name!r} does not stay within its directory")
+
+
 def find_damage(
     directory: Path, files: Mapping[str, Mapping[str, Any]], *, max_hashed_bytes: int | None = None
 ) -> str | None:
-    """Compare files with what :func:`describe_file` said of them when the run ended.
+    """Compare a directory with what was said of its files when they were written.
 
     Args:
-        directory: Of the run.
-        files: What was said, by path within ``directory``.
+        directory: Whose.
+        files: What :func:`describe_file` said, by path within ``directory``; see :func:`read_descriptions`.
         max_hashed_bytes: Of larger files only the size is compared; None: every file is hashed.
 
     Returns:
@@ -59,18 +131,11 @@ def find_damage(
     for name, written in files.items():
         file = directory / name
         if not file.is_file():
-            return f"{file} is missing from a finished run"
-        is_same = file.stat().st_size == written["size"]
-        if is_same and (max_hashed_bytes is None or written["size"] <= max_hashed_bytes):
-            is_same = describe_file(file) == written
-        if not is_same:
-            return f"{file} is not what the finished run wrote"
+            return f"{file} is missing"
+        size = file.stat().st_size
+        if size != written["size"]:
+            return f"{file} has {size} bytes, not the {written['size']} that were written"
+        is_hashed = max_hashed_bytes is None or size <= max_hashed_bytes
+        if is_hashed and describe_file(file)["sha256"] != written["sha256"]:
+            return f"{file} is damaged: its SHA-256 is not that of what was written"
     return None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

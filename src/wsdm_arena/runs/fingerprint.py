@@ -13,6 +13,7 @@ import pandas as pd
 
 from wsdm_arena.config import ResolvedJudge
 from wsdm_arena.errors import UserError
+from wsdm_arena.runs.files import MANIFEST, find_damage, read_descriptions
 
 FORMAT = 1
 """Raised when the code changes what a training computes, so that older results are not taken for current ones."""
@@ -72,23 +73,18 @@ def manifest_digest(directory: Path) -> str:
     Raises:
         DirectoryChangedError: There is no such manifest, or a file is missing or has another size; it is named.
     """
-    path = directory / "manifest.json"
+    path = directory / MANIFEST
     try:
-        files = json.loads(path.read_text())["files"]
-        contents = {name: (file["size"], file["sha256"]) for name, file in files.items()}
+        files = read_descriptions(json.loads(path.read_text())["files"])
     except OSError:
         raise DirectoryChangedError(
-            f"{directory} has no manifest.json: it is half written or something else; delete it and make it again"
+            f"{directory} has no {MANIFEST}: it is half written or something else; delete it and make it again"
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise DirectoryChangedError(f"{path} is damaged, or no manifest of files: {error!r}") from error
-    for name, (size, _) in contents.items():
-        file = directory / name
-        if not file.is_file():
-            raise DirectoryChangedError(f"{file} is missing, but its manifest names it; make {directory} again")
-        if file.stat().st_size != size:
-            raise DirectoryChangedError(f"{file} has {file.stat().st_size} bytes, its manifest says {size}")
-    return fingerprint({name: sha256 for name, (_, sha256) in contents.items()})
+    if damage := find_damage(directory, files, max_hashed_bytes=0):
+        raise DirectoryChangedError(f"{damage}; make {directory} again")
+    return fingerprint({name: file["sha256"] for name, file in files.items()})
 
 
 def table_digest(table: pd.DataFrame) -> str:

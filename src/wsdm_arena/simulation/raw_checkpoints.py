@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsdm_arena.errors import UserError
-from wsdm_arena.runs.files import describe_file
+from wsdm_arena.runs.directories import replacing_directory
+from wsdm_arena.runs.files import describe_file, flush
 
 MARKER_NAME = ".simulated_arena.json"
 """Lists the other files of its directory, all of which the simulated arena wrote, with the hashes of their contents."""
@@ -86,14 +87,13 @@ def _read_marker(marker: Path) -> dict[str, str]:
 
 def _write(source: Path, directory: Path) -> None:
     from wsdm_arena.config import HeadConfig
-    from wsdm_arena.modeling.directories import flush, replacing_directory
     from wsdm_arena.modeling.head import Head
-    from wsdm_arena.modeling.inference_layout import write_fused_checkpoint
+    from wsdm_arena.modeling.inference_layout import write_fused_files
 
     hidden_size = json.loads((source / "config.json").read_text(encoding="utf-8"))["hidden_size"]
     head = Head(HeadConfig(), hidden_size, _NUM_CLASSES, seed=_HEAD_SEED)
-    with replacing_directory(directory) as partial:  # once more around its own, so that the marker comes with it
-        write_fused_checkpoint(source, partial, head=head.state_dict())
+    with replacing_directory(directory) as partial:
+        write_fused_files(source, partial, head=head.state_dict())
         hashes = {path.name: describe_file(path)["sha256"] for path in sorted(partial.iterdir())}
         marker = partial / MARKER_NAME
         marker.write_text(json.dumps({"simulated": hashes}, indent=2, sort_keys=True) + "\n", encoding="utf-8")

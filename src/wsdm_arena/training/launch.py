@@ -1,7 +1,6 @@
 """Describe a training and run it to its end in processes of its own."""
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 from wsdm_arena.config import LauncherConfig, ResolvedJudge, RunConfig, TokenTable
 from wsdm_arena.processes.supervisor import run_supervised
 from wsdm_arena.processes.torchrun import torchrun_command, torchrun_environment
+from wsdm_arena.runs.files import MANIFEST, write_atomically
 from wsdm_arena.runs.fingerprint import (
     directory_digest,
     fingerprint,
@@ -119,9 +119,7 @@ def launch_training(run: RunConfig, run_dir: Path, launcher: LauncherConfig) -> 
         return finished
     run_dir.mkdir(parents=True, exist_ok=True)
     resumed = (run_dir / "run.json").exists()
-    temporary = run_dir / f".run.json.{os.getpid()}"
-    temporary.write_text(run.model_dump_json(indent=2))
-    os.replace(temporary, run_dir / "run.json")
+    write_atomically(run_dir / "run.json", run.model_dump_json(indent=2).encode())
     logger.info("%s: %s run %s in %s", name, "resuming" if resumed else "starting", run.fingerprint, run_dir)
     command = torchrun_command(launcher, "wsdm_arena.training", [str(run_dir)])
     run_supervised(
@@ -137,4 +135,4 @@ def launch_training(run: RunConfig, run_dir: Path, launcher: LauncherConfig) -> 
 
 def _backbone_digest(backbone: Path) -> str:
     """An imported backbone vouches for its files; one that was made otherwise is read."""
-    return manifest_digest(backbone) if (backbone / "manifest.json").is_file() else directory_digest(backbone)
+    return manifest_digest(backbone) if (backbone / MANIFEST).is_file() else directory_digest(backbone)

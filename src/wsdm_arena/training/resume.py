@@ -7,7 +7,6 @@ made permanent, and renamed; only then is its predecessor deleted. Whatever fail
 
 import json
 import logging
-import os
 import random
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -22,13 +21,13 @@ from torch import Tensor
 
 from wsdm_arena.config import RunConfig
 from wsdm_arena.distributed import DistributedContext
-from wsdm_arena.runs.files import describe_file, sync_directory, write_atomically
+from wsdm_arena.runs.directories import replace_directory
+from wsdm_arena.runs.files import MANIFEST, describe_file, find_damage, read_descriptions, write_atomically
 from wsdm_arena.training.run import RunError, require_same_run
 
 logger = logging.getLogger(__name__)
 
 _FORMAT = 1
-_MANIFEST = "manifest.json"
 _PARTIAL = ".partial"
 _READERS = 8
 """Files that are verified at the same time; a large state is hundreds of gigabytes."""
@@ -89,10 +88,8 @@ class ResumeStates:
                 "progress": progress,
                 "files": {name: description for part in files for name, description in part.items()},
             }
-            write_atomically(partial / _MANIFEST, json.dumps(manifest, indent=2).encode())
-            shutil.rmtree(final, ignore_errors=True)
-            os.rename(partial, final)
-            sync_directory(self._directory)
+            write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2).encode())
+            replace_directory(partial, final)
             self._delete_all_but(final)
         self._context.barrier()
 
@@ -163,15 +160,14 @@ def _number_of_updates(path: Path) -> int:
 
 
 def _verified_manifest(path: Path) -> dict[str, Any]:
-    manifest = json.loads((path / _MANIFEST).read_text())
+    manifest = json.loads((path / MANIFEST).read_text())
     if manifest["format"] != _FORMAT:
         raise ValueError(f"format {manifest['format']}, this version reads {_FORMAT}")
-    names = list(manifest["files"])
+    files = read_descriptions(manifest["files"])
     with ThreadPoolExecutor(_READERS) as pool:
-        found = pool.map(describe_file, [path / name for name in names])
-        for name, description in zip(names, found, strict=True):
-            if description != manifest["files"][name]:
-                raise ValueError(f"{name} is not as it was written: {description} instead of {manifest['files'][name]}")
+        for damage in pool.map(lambda name: find_damage(path, {name: files[name]}), files):
+            if damage is not None:
+                raise ValueError(damage)
     return manifest
 
 

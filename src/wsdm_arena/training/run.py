@@ -18,12 +18,12 @@ from pydantic import ValidationError
 from wsdm_arena.config import RunConfig
 from wsdm_arena.errors import UserError
 from wsdm_arena.processes.lock import LOCK_WAIT_S, DirectoryInUseError, lock_directory
+from wsdm_arena.runs.directories import recover_directories
 from wsdm_arena.runs.files import describe_file, find_damage, replacing_file, write_atomically
 
 logger = logging.getLogger(__name__)
 
 _WRITTEN = (
-    "model",
     "metrics.jsonl",
     "evaluations.jsonl",
     "predictions.parquet",
@@ -87,11 +87,12 @@ class RunDirectory:
             yield
 
     def remove_leftovers(self) -> None:
-        """Delete what a killed process was writing under a temporary name."""
-        for folder, names in ((self.path, _WRITTEN), (self.evaluated_models, ("update-*",))):
-            for name in names:
-                for path in folder.glob(f".{name}.*"):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        """Delete what a killed process was writing under a temporary name; give back what it was about to replace."""
+        for folder, pattern in ((self.path, self.model.name), (self.evaluated_models, "update-*")):
+            recover_directories(folder, pattern)
+        for name in _WRITTEN:
+            for path in self.path.glob(f".{name}.*"):
+                path.unlink()
 
     def is_complete(self, config: RunConfig) -> bool:
         """Whether this very run has ended well.
