@@ -14,6 +14,7 @@ from wsdm_arena.processes.supervisor import run_supervised
 from wsdm_arena.processes.torchrun import torchrun_command, torchrun_environment
 from wsdm_arena.prompts.store import TokenStore
 from wsdm_arena.prompts.tokenizers import fingerprint_tokenizer, load_tokenizer
+from wsdm_arena.runs.files import MANIFEST
 from wsdm_arena.runs.fingerprint import manifest_digest, scoring_fingerprint
 from wsdm_arena.scoring.run_directory import ScoringDirectory, ScoringError, split_pairs
 
@@ -46,8 +47,8 @@ def describe_scoring(
     Raises:
         DirectoryChangedError: The checkpoint has no manifest, or files are missing.
     """
-    contents = manifest_digest(checkpoint)
-    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    contents = manifest_digest(checkpoint)  # refuses what is no manifest, and what is not as it says
+    manifest = json.loads((checkpoint / MANIFEST).read_text())
     return ScoringConfig(
         fingerprint=scoring_fingerprint(
             checkpoint={key: manifest.get(key) for key in ("fingerprint", "template_hash", "sliding_window")}
