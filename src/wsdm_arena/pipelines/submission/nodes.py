@@ -10,6 +10,7 @@ import pandas as pd
 from wsdm_arena.config import LauncherConfig, PreferencesConfig, ReportingConfig, SubmissionConfig
 from wsdm_arena.prompts.progress import show_progress
 from wsdm_arena.scoring import cascade_plan
+from wsdm_arena.scoring.cascade import CascadeError
 from wsdm_arena.scoring.scoreboard import Provenance, ScoreboardRow, known_votes, verdict_rows
 from wsdm_arena.stages.nodes import tokenize_table
 
@@ -46,6 +47,9 @@ def judge_test_pairs(
 
     Returns:
         ``verdicts`` and the cascade's ``report``.
+
+    Raises:
+        CascadeError: The bundles are not those of the judges that the cascade was planned for, in this order.
     """
     # These import torch, which takes seconds.
     from wsdm_arena.judging.bundle import Bundle
@@ -54,6 +58,11 @@ def judge_test_pairs(
     from wsdm_arena.modeling.devices import choose_devices, choose_dtype
     from wsdm_arena.scoring.table_reader import torch_threads
 
+    if list(bundles) != cascade["judges"]:
+        raise CascadeError(
+            f"the cascade was planned for {cascade['judges']}, but the bundles are those of {list(bundles)}, the first "
+            "judge's first: run the node that plans it again, or give roster.students the order of the plan"
+        )
     began = time.monotonic()
     dtype = choose_dtype(submission.dtype, *choose_devices(submission.devices))
     judges = []
