@@ -309,7 +309,7 @@ def test_a_manifest_that_names_files_elsewhere_is_refused(name, llama, tmp_path)
     described = describe_file(tmp_path / "evil.json")
     (llama / "manifest.json").write_text(json.dumps(manifest | {"files": manifest["files"] | {name: described}}))
     (tmp_path / "bundles").mkdir()
-    with pytest.raises(BundleError, match="evil.json' does not stay within its directory"):
+    with pytest.raises(BundleError, match=r"evil\.json' does not stay within its directory"):
         bundle_of(llama, tmp_path / "bundles" / "bundle")
     assert list((tmp_path / "bundles").iterdir()) == []
     path = tmp_path / "bundle"
@@ -317,7 +317,7 @@ def test_a_manifest_that_names_files_elsewhere_is_refused(name, llama, tmp_path)
     (path / "manifest.json").write_text(
         json.dumps({"kind": "wsdm_arena bundle", "format": 1, "files": {name: described}})
     )
-    with pytest.raises(BundleError, match="evil.json' does not stay within its directory"):
+    with pytest.raises(BundleError, match=r"evil\.json' does not stay within its directory"):
         Bundle.open(path)
 
 

@@ -24,6 +24,7 @@ from wsdm_arena.modeling.head import Head
 from wsdm_arena.modeling.inference_layout import write_fused_checkpoint
 from wsdm_arena.modeling.judge import Judge
 from wsdm_arena.modeling.weight_files import find_weight_files, open_weights
+from wsdm_arena.runs.files import describe_file
 from wsdm_arena.runs.fingerprint import manifest_digest
 from wsdm_arena.simulation.backbones import BACKBONES
 
@@ -59,6 +60,13 @@ def rewrite(source: Path, change) -> None:
     weights = load_file(source / "model.safetensors")
     change(weights)
     save_file(weights, source / "model.safetensors")
+
+
+def overwrite_end(path: Path) -> None:
+    """Change the last number in place: the file stays the same."""
+    with path.open("r+b") as file:
+        file.seek(-2, os.SEEK_END)
+        file.write(b"\x12\x34")
 
 
 def assert_same(first, second) -> None:
@@ -108,7 +116,7 @@ def test_the_imported_backbone_says_what_it_is(tmp_path, root):
     assert set(manifest.pop("source_files")) == {file.name for file in source.iterdir()}
     assert manifest == {
         "kind": "wsdm_arena backbone",
-        "format": 1,
+        "format": 2,
         "model_type": "gemma2",
         "source": str(source),
         "revision": None,
@@ -140,17 +148,48 @@ def test_an_imported_judge_reads_as_transformers_reads_the_original_weights(fami
     torch.testing.assert_close(ours, torch.cat(theirs), rtol=1e-4, atol=1e-4)
 
 
-def test_plain_weights_are_linked_and_the_rest_copied(family, tmp_path, root):
+def test_somebody_s_files_are_copied_so_that_writing_to_them_changes_no_import(family, tmp_path, root):
     source = plain_source(family, tmp_path / "source")
     path = import_backbone(source, backbone=PLAIN, root=root)
-    assert (path / "model.safetensors").samefile(source / "model.safetensors")
-    assert not (path / "config.json").samefile(source / "config.json")
+    imported = weights_of(path)
+    assert {file.stat().st_nlink for file in path.iterdir()} == {1}
+    overwrite_end(source / "model.safetensors")
+    assert_same(weights_of(path), imported)
+    assert import_backbone(source, backbone=PLAIN, root=root) != path
     assert {file.name for file in path.iterdir()} == {file.name for file in source.iterdir()} | {"manifest.json"}
     load_backbone(path, load_config(path, sliding_window=True), dtype=torch.float16)
 
 
-def test_where_links_are_impossible_files_are_copied(tmp_path, root, monkeypatch):
+def test_of_directories_that_we_wrote_weights_are_linked_and_the_rest_copied(make, tmp_path, root):
+    judge = save_judge(make.judge("llama"), tmp_path / "judge", tokenizer_dir=BACKBONES / "llama")
+    path = import_backbone(judge, backbone=PLAIN, root=root)
+    assert (path / "model.safetensors").samefile(judge / "model.safetensors")
+    assert not (path / "config.json").samefile(judge / "config.json")
+    again = import_backbone(path, backbone=PLAIN, root=tmp_path / "other")
+    assert (again / "model.safetensors").samefile(judge / "model.safetensors")
+    manifest = json.loads((judge / "manifest.json").read_text())
+    manifest["files"]["model.safetensors"]["sha256"] = "0" * 64  # it does not vouch for what is there
+    (judge / "manifest.json").write_text(json.dumps(manifest))
+    copied = import_backbone(judge, backbone=PLAIN, root=tmp_path / "third")
+    assert not (copied / "model.safetensors").samefile(judge / "model.safetensors")
+
+
+def test_a_source_that_changes_while_it_is_imported_is_refused(tmp_path, root, monkeypatch):
     source = plain_source("llama", tmp_path / "source")
+    copyfile = shutil.copyfile
+
+    def touch(*arguments):
+        (source / "model.safetensors").touch()
+        return copyfile(*arguments)
+
+    monkeypatch.setattr(backbone_import.shutil, "copyfile", touch)
+    with pytest.raises(BackboneError, match=r"model\.safetensors was changed while it was imported"):
+        import_backbone(source, backbone=PLAIN, root=root)
+    assert [entry.name for entry in root.iterdir()] == [".lock"]
+
+
+def test_where_links_are_impossible_files_are_copied(make, tmp_path, root, monkeypatch):
+    source = save_judge(make.judge("llama"), tmp_path / "judge", tokenizer_dir=BACKBONES / "llama")
     linked = import_backbone(source, backbone=PLAIN, root=root)
 
     def refuse(*_):
@@ -191,13 +230,14 @@ def test_a_judge_of_ours_can_be_a_source(make, tmp_path, root):
     assert_same(weights_of(path), weights_of(source))
 
 
-def test_code_beside_the_weights_is_neither_run_nor_kept(tmp_path, root):
-    source = fused_source("llama", tmp_path / "source")
+@pytest.mark.parametrize(("make_source", "backbone"), [(fused_source, FUSED), (plain_source, PLAIN)])
+def test_code_beside_the_weights_is_neither_run_nor_kept(make_source, backbone, tmp_path, root):
+    source = make_source("llama", tmp_path / "source")
     config = json.loads((source / "config.json").read_text())
     auto_map = {"AutoConfig": "configuration.Config", "AutoModel": "modeling.Model"}
     (source / "config.json").write_text(json.dumps(config | {"auto_map": auto_map}))
     (source / "configuration.py").write_text("raise SystemExit('this code must not run')")
-    path = import_backbone(source, backbone=FUSED, root=root)
+    path = import_backbone(source, backbone=backbone, root=root)
     assert "auto_map" not in json.loads((path / "config.json").read_text())
     assert not list(path.glob("*.py"))
 
@@ -231,6 +271,29 @@ def test_unchanged_source_files_are_not_read_once_more(tmp_path, root, monkeypat
     (source / "config.json").touch()
     assert import_backbone(source, backbone=PLAIN, root=root) == first
     assert hashed == ["config.json"]
+
+
+def test_other_contents_of_the_same_size_and_time_are_read(tmp_path, root):
+    source = plain_source("llama", tmp_path / "source")
+    first = import_backbone(source, backbone=PLAIN, root=root)
+    before = (source / "model.safetensors").stat()
+    overwrite_end(source / "model.safetensors")
+    os.utime(source / "model.safetensors", ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = (source / "model.safetensors").stat()
+    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (before.st_size, before.st_mtime_ns, before.st_ino)
+    second = import_backbone(source, backbone=PLAIN, root=root)
+    assert second != first
+    assert_same(weights_of(second), weights_of(source))
+
+
+def test_links_that_are_made_of_immutable_files_do_not_have_them_read_again(make, tmp_path, root, monkeypatch):
+    source = save_judge(make.judge("llama"), tmp_path / "judge", tokenizer_dir=BACKBONES / "llama")
+    first = import_backbone(source, backbone=PLAIN, root=root)
+    os.link(source / "model.safetensors", tmp_path / "another name")
+    hashed: list[str] = []
+    monkeypatch.setattr(backbone_source, "describe_file", lambda path: hashed.append(path.name))
+    assert import_backbone(source, backbone=PLAIN, root=root) == first
+    assert hashed == []
 
 
 def test_a_half_written_or_damaged_import_is_made_anew(tmp_path, root):
@@ -446,7 +509,7 @@ def test_a_weight_in_two_shards_is_refused(tmp_path, root):
     ("change", "message"),
     [
         (lambda manifest: manifest | {"kind": "wsdm_arena judge"}, "describes 'wsdm_arena judge'"),
-        (lambda manifest: manifest | {"format": 99}, "has format 99, this version reads 1"),
+        (lambda manifest: manifest | {"format": 99}, "has format 99, this version reads 2"),
         (lambda manifest: [manifest], "describes None"),
         (lambda manifest: {key: manifest[key] for key in ("kind", "format")}, "names no files"),
     ],
@@ -467,8 +530,8 @@ def test_a_hub_name_is_downloaded_and_linked(tmp_path, root, monkeypatch):
     snapshot = tmp_path / "hub" / "snapshots" / commit
     blobs = plain_source("llama", tmp_path / "hub" / "blobs")
     snapshot.mkdir(parents=True)
-    for file in blobs.iterdir():  # the hub's cache links to files named by their contents
-        (snapshot / file.name).symlink_to(file)
+    for file in list(blobs.iterdir()):  # the hub's cache links to files named by their contents
+        (snapshot / file.name).symlink_to(file.rename(blobs / describe_file(file)["sha256"]))
     asked = {}
 
     def download(name, *, revision, allow_patterns):
@@ -481,7 +544,12 @@ def test_a_hub_name_is_downloaded_and_linked(tmp_path, root, monkeypatch):
     assert not [pattern for pattern in asked["patterns"] if pattern.endswith((".bin", ".pth", ".py", "*.json"))]
     assert read_backbone_manifest(path)["revision"] == commit
     assert not (path / "model.safetensors").is_symlink()
-    assert (path / "model.safetensors").samefile(blobs / "model.safetensors")
+    assert (path / "model.safetensors").samefile(snapshot / "model.safetensors")
+    blob = (snapshot / "model.safetensors").resolve()
+    (snapshot / "model.safetensors").unlink()
+    (snapshot / "model.safetensors").symlink_to(blob.rename(blobs / "by hand.safetensors"))
+    copied = import_backbone("google/tiny", backbone=BackboneConfig(revision="main"), root=tmp_path / "other")
+    assert not (copied / "model.safetensors").samefile(snapshot / "model.safetensors")
 
 
 def _response(status: int):

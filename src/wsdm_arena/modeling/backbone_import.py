@@ -21,7 +21,15 @@ import torch
 from transformers import PreTrainedConfig
 
 from wsdm_arena.config import BackboneConfig
-from wsdm_arena.modeling.backbone_source import CONFIG, BackboneError, BackboneSource, find_source, known_files
+from wsdm_arena.modeling.backbone_source import (
+    CONFIG,
+    FORMAT,
+    KIND,
+    BackboneError,
+    BackboneSource,
+    find_source,
+    known_files,
+)
 from wsdm_arena.modeling.backbone_weights import (
     LayoutError,
     SortedKeys,
@@ -53,9 +61,6 @@ __all__ = ["BackboneError", "import_backbone", "read_backbone_manifest"]
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
-"""Raised when the result of an import changes, so that older ones are not taken for it."""
-KIND = "wsdm_arena backbone"
 LOCK_WAIT_S = 3600.0
 """Longer than another process needs for the largest backbone: then its result is reused."""
 
@@ -71,13 +76,13 @@ class _Weights:
         config: As it stands beside the weights.
         state: Under the backbone's own names, in the stored type.
         keys: What becomes of each stored weight.
-        may_be_linked: Whether the files are what would be written.
+        are_as_wanted: Whether the files are what would be written.
     """
 
     config: PreTrainedConfig
     state: LazyState
     keys: SortedKeys
-    may_be_linked: bool
+    are_as_wanted: bool
 
 
 def import_backbone(
@@ -85,8 +90,10 @@ def import_backbone(
 ) -> Path:
     """Make a source a plain backbone directory below ``root``, or find that it has been made.
 
-    Weights keep the type they are stored in. Files in the plain layout are hard-linked where the file system can; they
-    are written anew if an old head is left behind or if they are pickles. One import at a time works below ``root``.
+    Weights keep the type they are stored in. Files in the plain layout are taken as they are: those of the hub's cache
+    and of directories that we wrote are hard-linked where the file system can, those that somebody may write to are
+    copied. Weights are written anew if an old head is left behind or if they are pickles. One import at a time works
+    below ``root``.
 
     Args:
         source: A directory, or ``owner/repository`` of the hub.
@@ -171,12 +178,13 @@ def _import(
     weights = _open_fused(found, backbone) if backbone.layout == "fused" else _open_plain(found, backbone)
     values = without_values(weights.state)
     dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in values.values()})
-    linked = _link(found, target) if weights.may_be_linked else ()
-    if not linked:
+    taken = _take(found, target, found.find_immutable(files)) if weights.are_as_wanted else ()
+    if not taken:
         write_weights(target, _counted(weights.state, progress), like=values, max_shard_size=MAX_SHARD_SIZE)
         plain_config(weights.config, dtype=next(iter(values.values())).dtype).save_pretrained(str(target))
     for path in found.tokenizer:
         shutil.copyfile(path, target / path.name)
+    found.require_unchanged(files)
     fields = {
         "kind": KIND,
         "format": FORMAT,
@@ -190,7 +198,7 @@ def _import(
         "source_files": files,
     }
     write_manifest(
-        target, fields, described={to: {key: files[name][key] for key in ("size", "sha256")} for to, name in linked}
+        target, fields, described={to: {key: files[name][key] for key in ("size", "sha256")} for to, name in taken}
     )
 
 
@@ -200,7 +208,7 @@ def _open_fused(found: BackboneSource, backbone: BackboneConfig) -> _Weights:
     keys = sort_keys(stored, old_head=backbone.old_head)
     fused = LazyState.renamed(stored, {key: key for key in keys.backbone})
     _check(fused, fused_shapes(config), backbone, place=f"{found.directory}, read as a fused {config.model_type}")
-    return _Weights(config, split_projections(fused), keys, may_be_linked=False)
+    return _Weights(config, split_projections(fused), keys, are_as_wanted=False)
 
 
 def _open_plain(found: BackboneSource, backbone: BackboneConfig) -> _Weights:
@@ -210,7 +218,7 @@ def _open_plain(found: BackboneSource, backbone: BackboneConfig) -> _Weights:
     state = LazyState.renamed(stored, plain_names(keys.backbone, config, expected))
     _check(state, expected, backbone, place=f"{found.directory}, read as a plain {config.model_type}")
     are_safetensors = all(path.suffix == SAFETENSORS for path in _tensor_files(found))
-    return _Weights(config, state, keys, may_be_linked=are_safetensors and not keys.old_head)
+    return _Weights(config, state, keys, are_as_wanted=are_safetensors and not keys.old_head)
 
 
 def _check(state: LazyState, expected: Mapping[str, tuple[int, ...]], backbone: BackboneConfig, *, place: str) -> None:
@@ -232,10 +240,13 @@ def _tensor_files(found: BackboneSource) -> list[Path]:
     return [path for path in found.weights if not path.name.endswith(INDEX_SUFFIX)]
 
 
-def _link(found: BackboneSource, target: Path) -> list[tuple[str, str]]:
-    """Link the weights, copy what people edit; pairs of new and old names."""
+def _take(found: BackboneSource, target: Path, immutable: frozenset[str]) -> list[tuple[str, str]]:
+    """Link or copy the weights, and write what says how they are read; pairs of new and old names of the weights."""
     shutil.copyfile(found.directory / CONFIG, target / CONFIG)
-    linked = []
+    config = json.loads((target / CONFIG).read_text())
+    if config.pop("auto_map", None) is not None:  # names code that is not taken along
+        (target / CONFIG).write_text(json.dumps(config, indent=2))
+    taken = []
     is_sharded = len(_tensor_files(found)) < len(found.weights)
     for path in found.weights:
         if path.name.endswith(INDEX_SUFFIX):
@@ -243,9 +254,9 @@ def _link(found: BackboneSource, target: Path) -> list[tuple[str, str]]:
             (target / f"model{SAFETENSORS}{INDEX_SUFFIX}").write_text(json.dumps(index))
             continue
         name = path.name if is_sharded else f"model{SAFETENSORS}"
-        link_or_copy(path, target / name)
-        linked.append((name, path.name))
-    return linked
+        (link_or_copy if path.name in immutable else shutil.copyfile)(path, target / name)
+        taken.append((name, path.name))
+    return taken
 
 
 def _counted(state: LazyState, progress: Progress | None) -> LazyState:

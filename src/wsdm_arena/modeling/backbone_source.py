@@ -12,15 +12,26 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
 from wsdm_arena.errors import UserError
-from wsdm_arena.modeling.checkpoint import TOKENIZER_FILES
+from wsdm_arena.modeling.checkpoint import BUNDLE_FORMAT, BUNDLE_KIND, TOKENIZER_FILES
+from wsdm_arena.modeling.checkpoint import FORMAT as JUDGE_FORMAT
+from wsdm_arena.modeling.checkpoint import KIND as JUDGE_KIND
+from wsdm_arena.modeling.manifest import ManifestError, read_manifest
 from wsdm_arena.modeling.weight_files import find_weight_files
 from wsdm_arena.runs.files import describe_file
 
 logger = logging.getLogger(__name__)
 
+FORMAT = 2
+"""Raised when the result of an import changes, so that older ones are not taken for it."""
+KIND = "wsdm_arena backbone"
 CONFIG = "config.json"
 HUB_FILES = ("model*.safetensors", "model*.safetensors.index.json", CONFIG, *TOKENIZER_FILES)
 """What is downloaded: no pickles, no code, no second copy of the weights in another format."""
+KnownFiles = dict[tuple[Any, ...], str]
+"""SHA-256 by identity."""
+_IDENTITY = ("path", "device", "inode", "size", "mtime_ns", "ctime_ns")
+_BLOB = re.compile("[0-9a-f]{64}")
+"""How the hub's cache names large files: by their SHA-256."""
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 """Each of them makes a tokenizer; the other files of a tokenizer only say how it is used."""
@@ -55,22 +66,44 @@ class BackboneSource:
         """Everything that the backbone depends on."""
         return (self.directory / CONFIG, *self.weights, *self.tokenizer)
 
-    def describe(self, known: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Size, SHA-256 and time of each file, by name.
+    def describe(self, known: "KnownFiles") -> dict[str, dict[str, Any]]:
+        """Size, SHA-256 and identity of each file, by name.
 
         Args:
-            known: What was found out about files before, by full path; a file of the same size and time is not read
-                once more.
+            known: What was found out about files before; a file that is still the same is not read once more.
         """
         described = {}
         for path in self.files:
-            place, status = path.resolve(), path.stat()
-            seen = known.get(str(place))
-            if seen is not None and (seen["size"], seen["mtime_ns"]) == (status.st_size, status.st_mtime_ns):
-                described[path.name] = dict(seen)
-            else:
-                described[path.name] = describe_file(path) | {"path": str(place), "mtime_ns": status.st_mtime_ns}
+            identity = _identify(path)
+            sha256 = known.get(tuple(identity.values())) or describe_file(path)["sha256"]
+            described[path.name] = {"sha256": sha256, **identity}
         return described
+
+    def require_unchanged(self, files: Mapping[str, Mapping[str, Any]]) -> None:
+        """Make sure that what was read in the meantime is what was described.
+
+        Args:
+            files: As :meth:`describe` said.
+
+        Raises:
+            BackboneError: Somebody has written to a file, which is named.
+        """
+        for path in self.files:
+            if files[path.name] != {"sha256": files[path.name]["sha256"], **_identify(path)}:
+                raise BackboneError(f"{path} was changed while it was imported; import it again when it is complete")
+
+    def find_immutable(self, files: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+        """Names of the files that nobody writes to any more, so that they may be linked.
+
+        These are what the hub's cache names after its contents, and what a manifest of ours vouches for.
+
+        Args:
+            files: As :meth:`describe` says.
+        """
+        ours = _read_own_files(self.directory)
+        return frozenset(
+            name for name, file in files.items() if file["sha256"] in (Path(file["path"]).name, ours.get(name))
+        )
 
 
 def find_source(source: str | Path, *, revision: str | None = None) -> BackboneSource:
@@ -102,16 +135,38 @@ def find_source(source: str | Path, *, revision: str | None = None) -> BackboneS
     return BackboneSource(directory, commit, tuple(find_weight_files(directory)), tokenizer)
 
 
-def known_files(manifests: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """What earlier imports found out about source files, by full path; damaged manifests know nothing."""
-    known: dict[str, dict[str, Any]] = {}
+def known_files(manifests: Sequence[Path]) -> KnownFiles:
+    """What earlier imports found out about source files; damaged manifests know nothing."""
+    known: KnownFiles = {}
     for manifest in manifests:
         try:
             described = json.loads(manifest.read_text())["source_files"].values()
-            known |= {file["path"]: file for file in described if {"size", "sha256", "mtime_ns"} <= set(file)}
+            known |= {tuple(file[key] for key in _IDENTITY): str(file["sha256"]) for file in described}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return known
+
+
+def _identify(path: Path) -> dict[str, Any]:
+    """What changes when a file does, whatever size and time it is given afterwards.
+
+    A link that is made of a file changes its ``ctime``, too. Where that happens, contents are fixed: it does not count.
+    """
+    place, status = path.resolve(), path.stat()
+    is_immutable = bool(_BLOB.fullmatch(place.name)) or path.name in _read_own_files(path.parent)
+    ctime_ns = 0 if is_immutable else status.st_ctime_ns
+    values = (str(place), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, ctime_ns)
+    return dict(zip(_IDENTITY, values, strict=True))
+
+
+def _read_own_files(directory: Path) -> dict[str, str]:
+    """SHA-256 of the files that a backbone, judge or bundle of ours says it holds; nothing of other directories."""
+    formats = {KIND: FORMAT, JUDGE_KIND: JUDGE_FORMAT, BUNDLE_KIND: BUNDLE_FORMAT}
+    try:
+        manifest = read_manifest(directory, formats=formats, what="directory of ours", cure="")
+    except (ManifestError, OSError):
+        return {}
+    return {name: file["sha256"] for name, file in manifest["files"].items()}
 
 
 def _download(name: str, revision: str | None) -> Path:
