@@ -156,8 +156,12 @@ def test_a100_resolves_to_the_recipes_table_of_stages(conf):
             "battles_per_update": battles_per_update,
             "max_tokens_per_micro_batch": max_tokens,
             "sharding": sharding,
-            "evaluation.every_updates": 1000 if judge == "llama" else 200,
+            "evaluation.every_updates": None,
+            "evaluation.keep_checkpoints": False,
         }
+        if stage == "teacher":
+            expected |= {"evaluation.every_updates": 1000 if judge == "llama" else 200}
+            expected |= {"evaluation.keep_checkpoints": True}
         assert {key: training[key] for key in expected} == expected, (stage, judge)
         assert cell["truncation"] == truncation, (stage, judge)
         assert cell["sliding_window"] is sliding_window, (stage, judge)
@@ -262,6 +266,8 @@ def test_a100_submits_as_the_recipe_does(conf):
     submission = parameters["submission"]
     assert submission["student"]["weights"] == {"gemma": 3.2, "llama": 1.0}
     assert submission["final"]["weights"] == {"gemma": 2.5, "llama": 1.0}
+    assert submission["student"]["max_prompt_characters"] == 6_000
+    assert submission["final"]["max_prompt_characters"] is None
     assert submission["compare_with_threshold"] == 0.8
     assert submission["max_tokens_per_batch"] == 8_192
     assert parameters["export"]["layouts"] == ["plain", "fused"]
@@ -297,7 +303,9 @@ SAMPLE_OTHERS = {
     "training.dtype",
     "training.activation_checkpointing",
     "training.checkpoint.every_minutes",
-    "training.evaluation.every_updates",
+    "stages.teacher.training.evaluation.every_updates",
+    "stages.teacher.overrides.llama.training.evaluation.every_updates",
+    "submission.devices",
     "training.log_every_updates",
     "launcher.threads_per_process",
     "launcher.device",
@@ -383,7 +391,13 @@ def test_sample_and_full_size_never_share_a_data_root(conf):
         ({"stages": {"teacher": {"training": {"epochs": 0}}}}, "stages.teacher.training.epochs", "greater than"),
         ({"roster": {"teachers": ["qwen"]}}, "roster.teachers", "qwen"),
         ({"roster": {"students": ["gemma", "gemma"]}}, "roster.students", "more than once"),
-        ({"roster": {"students": ["llama"]}}, "roster.final_held_out", "['gemma'] are no students"),
+        ({"submission": {"final": {"fit_share": 0.3}}}, "submission.final.fit_share", "roster.final_held_out"),
+        ({"submission": {"devices": []}}, "submission.devices", "at least 1"),
+        (
+            {"stages": {"final": {"overrides": {"gemma": {"sliding_window": True}}}}},
+            "stages.final.overrides.gemma.sliding_window",
+            "set both alike",
+        ),
         ({"pseudo_labels": {"collected_pairs": {"judges": {"gema": {}}}}}, "pseudo_labels.collected_pairs", "gema"),
         ({"pseudo_labels": {"generated_pairs": {"min_margin": 1.5}}}, "generated_pairs.min_margin", "less than 1"),
         ({"submission": {"final": {"weights": {"gema": 1}}}}, "submission.final.weights", "gema"),
@@ -418,7 +432,8 @@ def test_a_wrong_parameter_is_named_by_its_yaml_path(conf, runtime_params, place
 
 def test_a_share_is_fitted_without_editing_the_weights_of_the_files(conf):
     student = load("sample", conf, submission={"student": {"fit_share": 0.3}})["parameters"]["submission"]["student"]
-    assert student == {"weights": {"gemma": 3.2, "llama": 1}, "threshold": None, "fit_share": 0.3}
+    assert student["weights"] == {"gemma": 3.2, "llama": 1}
+    assert (student["threshold"], student["fit_share"]) == (None, 0.3)
 
 
 @pytest.mark.parametrize("name", ["gemma.large", "Gemma", "2b", "gemma-large", "gemma large", "_gemma", "gemma\n", ""])
@@ -532,3 +547,19 @@ def test_numbers_that_no_generator_or_optimizer_takes_are_refused(conf, runtime_
 def test_an_environment_that_does_not_exist_is_named_with_those_that_do(conf):
     with pytest.raises(ConfigurationError, match=r"no environment 'a200'.*a100"):
         load("a200", conf)
+
+
+@pytest.mark.parametrize("name", ["battles", "both", "config"])
+def test_a_name_that_means_something_else_is_refused(conf, name):
+    judge = {"system_role": True}
+    with pytest.raises(ConfigurationError, match=f"judges.{name}: the name means something else"):
+        load("sample", conf, judges={name: judge})["parameters"]
+
+
+def test_one_student_less_is_one_line(conf):
+    resolved = load("sample", conf, roster={"students": ["llama"]})["parameters"]["resolved"]
+    assert {stage: list(judges) for stage, judges in resolved.items() if stage != "teacher"} == {
+        "student": ["llama"],
+        "pretraining": ["llama"],
+        "final": ["llama"],
+    }
