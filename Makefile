@@ -19,10 +19,11 @@ empty :=
 space := $(empty) $(empty)
 joined = $(subst $(space),;,$(strip $(1)))
 comma := ,
-# Without conversations there is nothing to generate pairs from: then only the teachers are trained.
+# Without pairs to label there is nothing for students to learn from: then only the teachers are trained.
 own = data_root=$(DATA_ROOT) raw.train=$(call joined,$(BATTLES)) $(if $(TEST),raw.test=$(call joined,$(TEST))) \
 	$(if $(COLLECTED),raw.collected_pairs=$(call joined,$(COLLECTED))) \
-	$(if $(CONVERSATIONS),raw.conversations=$(call joined,$(CONVERSATIONS)),roster.students=[] roster.final_held_out=[])
+	$(if $(CONVERSATIONS),raw.conversations=$(call joined,$(CONVERSATIONS))) \
+	$(if $(COLLECTED)$(CONVERSATIONS),,roster.students=[])
 in_root = $(if $(DATA_ROOT),$(space)--params data_root=$(DATA_ROOT))
 in_env = $(if $(ENV),$(space)--env $(ENV))
 
@@ -35,7 +36,7 @@ help: ## This list
 	@echo "Variables, such as make run BATTLES=\"one.parquet two.csv\":"
 	@echo "  BATTLES      your own battles for run: files, folders or patterns; no spaces in a name"
 	@echo "  TEST, COLLECTED, CONVERSATIONS   beside BATTLES: pairs to judge, pairs without votes, conversations to mine;"
-	@echo "               without conversations only the teachers are trained"
+	@echo "               without COLLECTED and CONVERSATIONS only the teachers are trained, and TEST is not judged"
 	@echo "  DATA_ROOT    where run keeps what it makes (default: data/own with BATTLES, else data/sample)"
 	@echo "  ENV          Kedro environment of run and viz (default: sample)"
 	@echo "  TORCH_INDEX_URL, PYTHON   where torch comes from, and the Python to make .venv with"

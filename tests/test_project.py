@@ -65,12 +65,11 @@ def test_make_run_takes_ones_own_battles_and_keeps_them_apart():
     *_, first, last = make("-n", "run", "BATTLES=a.parquet b.csv").splitlines()
     assert first == ".venv/bin/kedro run --pipelines simulated_checkpoints --params data_root=data/own"
     assert last == (
-        'exec .venv/bin/kedro run --params "data_root=data/own,raw.train=a.parquet;b.csv,'
-        'roster.students=[],roster.final_held_out=[]"'
+        'exec .venv/bin/kedro run --params "data_root=data/own,raw.train=a.parquet;b.csv,roster.students=[]"'
     )
 
 
-def test_make_run_goes_through_the_whole_recipe_where_there_are_conversations():
+def test_make_run_goes_through_the_whole_recipe_where_there_are_pairs_to_label():
     own = ("BATTLES=a.parquet", "TEST=t.csv", "COLLECTED=c d", "CONVERSATIONS=e", "DATA_ROOT=data/mine", "ENV=a100")
     assert make("-n", "run", *own).splitlines()[1:] == [
         'exec .venv/bin/kedro run --env a100 --params "data_root=data/mine,raw.train=a.parquet,raw.test=t.csv,'

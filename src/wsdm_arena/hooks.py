@@ -5,6 +5,7 @@ import logging
 import os
 import shlex
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,12 +14,13 @@ from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines, settings
 from kedro.io import DataCatalog, DatasetError
 from kedro.pipeline import Pipeline
+from kedro.utils import find_kedro_project
 
-from wsdm_arena.config import Lineup
+from wsdm_arena.config import GenerationConfig, Lineup
 from wsdm_arena.errors import UserError
 from wsdm_arena.io.raw_files import RawCheckpointDataset, RawShardsDataset
 from wsdm_arena.io.raw_table import RawTableDataset
-from wsdm_arena.pipeline_registry import use_lineup
+from wsdm_arena.pipeline_registry import convex_hull, use_lineup
 from wsdm_arena.pipelines import simulated_arena
 
 logger = logging.getLogger(__name__)
@@ -43,7 +45,8 @@ class Preflight:
     def after_context_created(self, context: KedroContext) -> None:
         """Validate the whole parameter tree, and let the registry see the environment that runs."""
         os.environ["KEDRO_ENV"] = context.env or settings.CONFIG_LOADER_ARGS["default_run_env"]
-        use_lineup(Lineup.from_parameters(context.config_loader["parameters"]))
+        if use_lineup(Lineup.from_parameters(context.config_loader["parameters"])):
+            pipelines.configure("wsdm_arena.pipeline_registry")  # or those of an earlier session would be kept
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -55,6 +58,11 @@ class Preflight:
         for name in sorted(written):
             if isinstance(dataset := catalog[name], RawTableDataset | RawShardsDataset):
                 _check_writable(dataset)  # all of them before any is replaced
+        if "write_checkpoints" in {node.name for node in pipeline.nodes}:
+            _check_checkpoints_writable(catalog.load("simulated_checkpoints"))
+        _warn_of_gaps(pipeline)
+        if "generate_answers" in {node.name for node in pipeline.nodes} and catalog.exists("conversations"):
+            _check_answer_models(catalog)
         catalog.save("run_context", describe_run_context(run_params))
         if missing := _missing_inputs(pipeline, catalog):
             raise PreflightError("inputs are missing; nothing was run\n" + "\n".join(missing))
@@ -76,8 +84,10 @@ def _find_mistake(error: BaseException) -> BaseException | None:
         if isinstance(link, UserError):
             return link
     last = chain[-1]
-    is_disk = isinstance(last, OSError) and last.errno in _DISK_ERRORS
-    return last if is_disk or isinstance(last, DatasetError) else None  # a dataset of ours said so itself
+    if isinstance(last, OSError) and last.errno in _DISK_ERRORS:
+        return last
+    # What a dataset of ours says itself, and tables that are not what they should be.
+    return next((link for link in reversed(chain) if isinstance(link, DatasetError)), None)
 
 
 def _check_writable(dataset: RawTableDataset | RawShardsDataset) -> None:
@@ -85,6 +95,60 @@ def _check_writable(dataset: RawTableDataset | RawShardsDataset) -> None:
         dataset.check_writable()
     except DatasetError as error:
         raise PreflightError(str(error)) from None
+
+
+def _check_checkpoints_writable(folder: Path) -> None:
+    from wsdm_arena.simulation.raw_checkpoints import RawCheckpointError, check_replaceable
+
+    try:
+        for judge in ("gemma", "llama"):
+            check_replaceable(folder / judge)
+    except RawCheckpointError as error:
+        raise PreflightError(str(error)) from None
+
+
+def _check_answer_models(catalog: DataCatalog) -> None:
+    """Say in the first seconds, and not after the teachers' training, that nobody can answer."""
+    generation = GenerationConfig.model_validate(catalog.load("params:generation"))
+    asked = dict.fromkeys(name for round_ in generation.rounds.values() for name in round_.answer_models)
+    engines = {generation.answer_models[name].engine for name in asked}
+    problems = [
+        f"generation.answer_models.{name}: environment variable {variable} is not set"
+        for name in asked
+        if (variable := generation.answer_models[name].api_key_variable) and variable not in os.environ
+    ]
+    if (
+        "vllm" in engines
+        and not (find_kedro_project(Path.cwd()) or Path.cwd()).joinpath(generation.vllm.python).exists()
+    ):
+        problems.append(
+            f"generation.vllm.python: {generation.vllm.python} is not there; vLLM needs an environment of its own"
+        )
+    if "simulator" in engines and catalog.load("conversations") and catalog.load("simulated_prompts").empty:
+        problems.append(
+            "generation.rounds: simulated models know the simulated arena's prompts only, and these are other "
+            "conversations; name answer models of your own"
+        )
+    if problems:
+        raise PreflightError(
+            "pairs cannot be generated; nothing was run\n" + "\n".join(f"  {line}" for line in problems)
+        )
+
+
+def _warn_of_gaps(pipeline: Pipeline) -> None:
+    """Say which nodes lie between the selected ones: these use what an earlier run of those has left."""
+    whole = pipelines["__default__"]
+    selected = {node.name for node in pipeline.nodes}
+    if not selected <= {node.name for node in whole.nodes}:
+        return
+    between = [node.name for node in convex_hull(whole, pipeline).nodes if node.name not in selected]
+    if between:
+        logger.warning(
+            "%d nodes lie between the selected ones and are not run, such as %s: what they left before is used. "
+            "`kedro run` brings everything up to date.",
+            len(between),
+            ", ".join(sorted(between)[:3]),
+        )
 
 
 _LIST_OPTIONS = {
@@ -110,7 +174,8 @@ def describe_run_context(run_params: dict[str, Any]) -> dict[str, str]:
     if versions := run_params.get("load_versions"):
         command += ["--load-versions", ",".join(f"{name}:{version}" for name, version in versions.items())]
     if values := run_params.get("runtime_params"):
-        command += ["--params", ",".join(f"{key}={value}" for key, value in _flatten(values))]
+        shown = ((key, "null" if value is None else value) for key, value in _flatten(values))
+        command += ["--params", ",".join(f"{key}={value}" for key, value in shown)]
     return {"run_id": run_params["run_id"], "env": os.environ["KEDRO_ENV"], "command": shlex.join(command)}
 
 

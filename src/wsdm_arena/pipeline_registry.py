@@ -27,9 +27,15 @@ from wsdm_arena.pipelines import (
 _handed_over: list[Lineup] = []
 
 
-def use_lineup(lineup: Lineup) -> None:
-    """Build the pipelines for this lineup; a hook calls it with that of the session that runs."""
+def use_lineup(lineup: Lineup) -> bool:
+    """Build the pipelines for this lineup from now on; a hook calls it with that of the session that runs.
+
+    Returns:
+        Whether it is another one than before.
+    """
+    is_new = _handed_over != [lineup]
     _handed_over[:] = [lineup]
+    return is_new
 
 
 def load_lineup() -> Lineup:

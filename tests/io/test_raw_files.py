@@ -49,6 +49,12 @@ def test_no_shard_at_all_says_where_they_come_from(tmp_path):
         dataset.load()
 
 
+def test_shards_that_nobody_insists_on_may_be_absent(tmp_path):
+    dataset = RawShardsDataset(filepath=str(tmp_path / "absent"), required="")
+    assert dataset.exists()
+    assert dataset.load() == []
+
+
 def test_a_raw_checkpoint_is_a_folder(tmp_path):
     dataset = RawCheckpointDataset(filepath=str(tmp_path / "gemma"))
     assert not dataset.exists()

@@ -6,6 +6,7 @@ from wsdm_arena.config import PreferencesConfig
 from wsdm_arena.preferences.battles import build_battles
 from wsdm_arena.preferences.folds import BattlesError
 from wsdm_arena.preferences.language_split import split_by_language
+from wsdm_arena.preferences.pair_ids import prompt_group
 from wsdm_arena.preferences.selection import (
     select_final_held_out_rows,
     select_final_rows,
@@ -15,6 +16,7 @@ from wsdm_arena.preferences.selection import (
 )
 
 PREFERENCES = PreferencesConfig(num_folds=3, held_out_fold=1, hold_back_every=2)
+NO_TEST_PAIRS = pd.DataFrame({"prompt": pd.Series(dtype="str")})
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_teachers_learn_from_all_folds_but_one(battles):
 
 
 def test_students_also_learn_from_collected_pairs_with_their_soft_labels(battles):
-    selection = select_student_rows(battles, labels("a", "b"), PREFERENCES)
+    selection = select_student_rows(battles, labels("a", "b"), NO_TEST_PAIRS, PREFERENCES)
     num_held_out = len(held_out(battles))
     assert counts(selection) == {
         ("battles", "held_out", 0): num_held_out,
@@ -60,7 +62,7 @@ def test_students_also_learn_from_collected_pairs_with_their_soft_labels(battles
 
 
 def test_pretraining_reads_no_human_vote(battles):
-    selection = select_pretraining_rows(battles, labels("a", "b"), labels("b", "c"), PREFERENCES)
+    selection = select_pretraining_rows(battles, labels("a", "b"), labels("b", "c"), NO_TEST_PAIRS, PREFERENCES)
     assert counts(selection) == {
         ("battles", "held_out", 0): len(held_out(battles)),
         ("collected_pairs", "train", 0): 2,
@@ -70,11 +72,11 @@ def test_pretraining_reads_no_human_vote(battles):
 
 def test_pretraining_on_nothing_is_refused_with_what_to_do(battles):
     with pytest.raises(BattlesError, match=r"no pseudo-labelled pair.*roster\.students"):
-        select_pretraining_rows(battles, labels(), labels(), PREFERENCES)
+        select_pretraining_rows(battles, labels(), labels(), NO_TEST_PAIRS, PREFERENCES)
 
 
 def test_one_of_the_labelled_tables_may_be_empty(battles):
-    selection = select_pretraining_rows(battles, labels(), labels("c"), PREFERENCES)
+    selection = select_pretraining_rows(battles, labels(), labels("c"), NO_TEST_PAIRS, PREFERENCES)
     assert ("generated_pairs", "train", 0) in counts(selection)
 
 
@@ -104,3 +106,19 @@ def test_its_variant_does_not_learn_from_the_held_out_fold(battles):
 def test_phases_of_other_battles_are_refused(battles):
     with pytest.raises(BattlesError, match="language_phases lacks 1 of 12 battles"):
         select_final_rows(battles, split_by_language(battles, PREFERENCES)[1:], PREFERENCES)
+
+
+def test_labels_that_are_older_than_the_held_out_fold_are_refused(battles):
+    stale = labels("a", "b").assign(prompt_group=[held_out(battles)["prompt_group"].iloc[0], "f" * 32])
+    message = "collected_labels: the prompts of 1 of 2 pairs are asked in the held-out battles"
+    with pytest.raises(BattlesError, match=message):
+        select_student_rows(battles, stale, NO_TEST_PAIRS, PREFERENCES)
+    with pytest.raises(BattlesError, match=message):
+        select_pretraining_rows(battles, stale, labels(), NO_TEST_PAIRS, PREFERENCES)
+
+
+def test_labels_that_are_older_than_the_test_table_are_refused(battles):
+    stale = labels("a").assign(prompt_group=prompt_group("asked in the test"))
+    test_pairs = pd.DataFrame({"prompt": ["another", "asked in the test"]})
+    with pytest.raises(BattlesError, match="generated_labels: the prompts of 1 of 1 pairs are asked in the test pairs"):
+        select_pretraining_rows(battles, labels(), stale, test_pairs, PREFERENCES)

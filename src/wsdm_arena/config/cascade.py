@@ -20,6 +20,9 @@ class CascadeConfig(StrictConfig):
     """Fit weights and threshold on the students' held-out predictions, so that about this share of the pairs is read
     twice; null: take those above. The fit replaces ``weights``, which the log says; ``threshold`` must be null."""
 
+    max_prompt_characters: int | None = Field(default=None, ge=1)
+    """Prompts are cut to so many characters before they are tokenised; null: not at all."""
+
     @model_validator(mode="after")
     def _require_one_source_of_the_threshold(self) -> Self:
         if self.fit_share is not None and self.threshold is not None:
@@ -44,7 +47,7 @@ class SubmissionConfig(StrictConfig):
     verdict; what the first leaves unread, the longest pairs, goes to the longer answer."""
     max_tokens_per_batch: int = Field(default=8_192, ge=1)
     """Packed tokens of a micro-batch; a longer single sequence gets one of its own."""
-    devices: tuple[str, ...] = ("auto",)
+    devices: tuple[str, ...] = Field(default=("auto",), min_length=1)
     """Where a judge runs; with several, such as ``[cuda:0, cuda:1]``, its layers are split over them and micro-batches
     follow one another through them. ``auto``: the GPU if there is one."""
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"

@@ -41,21 +41,20 @@ class RosterConfig(StrictConfig):
     students: tuple[str, ...] = Field(default=(), max_length=2)
     """Trained in every later stage; label the generated pairs and make up the cascade, the first one first."""
     final_held_out: tuple[str, ...] = ()
-    """Students whose final training is done once more without the held-out fold, for an honest score."""
+    """Students whose final training is done once more without the held-out fold, for an honest score; judges that are
+    no students are passed over."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "RosterConfig":
         for role, names in self:
             if repeated := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"roster.{role}: {repeated} stand there more than once")
-        if strangers := sorted(set(self.final_held_out) - set(self.students)):
-            raise ValueError(f"roster.final_held_out: {strangers} are no students; students are {list(self.students)}")
         return self
 
     def judges_of(self, stage: str) -> tuple[str, ...]:
         """Judges that are trained in a stage."""
         if stage == HELD_OUT_VARIANT:
-            return self.final_held_out
+            return tuple(judge for judge in self.final_held_out if judge in self.students)
         return self.teachers if stage == "teacher" else self.students
 
     def trainings(self) -> Iterator[Training]:

@@ -17,6 +17,23 @@ from wsdm_arena.config.pseudo_labels import PseudoLabelsConfig
 from wsdm_arena.config.training import LauncherConfig, TrainingConfig
 
 _JUDGE_NAME = re.compile("[a-z][a-z0-9_]*")
+_RESERVED_NAMES = frozenset(
+    [
+        "both",
+        "fallback",
+        "battles",
+        "pairs",
+        "test_pairs",
+        "config",
+        "preferences",
+        "submission",
+        "cascade",
+        "launcher",
+        "token_store",
+        "stage",
+    ]
+)
+"""What nodes that take judges by name call their other arguments, and what verdicts say beside judges' names."""
 
 
 class PreferencesConfig(StrictConfig):
@@ -118,6 +135,8 @@ class ProjectConfig(StrictConfig):
                     f"judges.{judge}: a judge's name is a lower-case letter, then lower-case letters, digits and "
                     f"underscores (a dot would separate namespaces), got {judge!r}"
                 )
+            if judge in _RESERVED_NAMES:
+                raise ValueError(f"judges.{judge}: the name means something else in this project; take another")
         for stage in values.get("stages") or ():
             if stage not in STAGES:
                 raise ValueError(f"stages.{stage}: there is no such stage; known: {list(STAGES)}")
@@ -153,6 +172,28 @@ class ProjectConfig(StrictConfig):
                     )
             for judge in self.judges:
                 self.resolve(stage_name, judge)
+        return self
+
+    @model_validator(mode="after")
+    def _final_continues_pretraining(self) -> "ProjectConfig":
+        for judge in self.roster.students:
+            before, after = self.resolve("pretraining", judge), self.resolve("final", judge)
+            if before.sliding_window != after.sliding_window:
+                raise ValueError(
+                    f"stages.final.overrides.{judge}.sliding_window={after.sliding_window}: the final training "
+                    f"continues the pretraining's judge, which has {before.sliding_window}; set both alike"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _final_cascade_is_fitted_on_what_was_not_seen(self) -> "ProjectConfig":
+        variants = self.roster.judges_of(HELD_OUT_VARIANT)
+        missing = [judge for judge in self.roster.students if judge not in variants]
+        if self.submission.final.fit_share is not None and missing:
+            raise ValueError(
+                f"submission.final.fit_share: the final judges {missing} have seen the held-out fold; add them to "
+                "roster.final_held_out, or remove fit_share"
+            )
         return self
 
     def resolve(self, stage: str, judge: str) -> ResolvedJudge:

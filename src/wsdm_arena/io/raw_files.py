@@ -25,6 +25,7 @@ class RawShardsDataset(AbstractDataset[Sequence[pd.DataFrame], list[Path]]):
             directory.
         shard_name: File name of a shard, with ``{index}`` and ``{count}``.
         cure: Where the files come from, for the message that they are missing.
+        required: If empty or False, no file at all reads as an empty list.
         metadata: For plugins.
     """
 
@@ -34,9 +35,11 @@ class RawShardsDataset(AbstractDataset[Sequence[pd.DataFrame], list[Path]]):
         filepath: str,
         shard_name: str = "train-{index:05d}-of-{count:05d}.parquet",
         cure: str = "",
+        required: bool | str = True,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         self._filepath = filepath
+        self._required = bool(required)
         self._shard_name = shard_name
         self._cure = cure
         self.metadata = metadata
@@ -47,9 +50,10 @@ class RawShardsDataset(AbstractDataset[Sequence[pd.DataFrame], list[Path]]):
         Raises:
             DatasetError: There are none; says what to do.
         """
-        if absence := self.describe_absence():
+        absence = self.describe_absence()
+        if absence and self._required:
             raise DatasetError(absence)
-        return self._find_files()
+        return [] if absence else self._find_files()
 
     def save(self, data: Sequence[pd.DataFrame]) -> None:
         """Write every frame to a file of its own.
@@ -70,7 +74,7 @@ class RawShardsDataset(AbstractDataset[Sequence[pd.DataFrame], list[Path]]):
         Raises:
             DatasetError: A file is there that it did not write.
         """
-        for path in self._find_files() if self._exists() else ():
+        for path in () if self.describe_absence() else self._find_files():
             RawTableDataset(filepath=str(path)).check_writable()
 
     def describe_absence(self) -> str:
@@ -96,7 +100,7 @@ class RawShardsDataset(AbstractDataset[Sequence[pd.DataFrame], list[Path]]):
         return find_files(self._filepath, relative_to=find_kedro_project(Path.cwd()) or Path.cwd())
 
     def _exists(self) -> bool:
-        return not self.describe_absence()
+        return not self._required or not self.describe_absence()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath}

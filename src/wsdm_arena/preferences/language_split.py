@@ -1,9 +1,13 @@
 """The two phases of the final training: most of English first, then every other language with the rest of English."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 
 from wsdm_arena.config import PreferencesConfig
+
+logger = logging.getLogger(__name__)
 
 FIRST_PHASE = 0
 SECOND_PHASE = 1
@@ -14,6 +18,12 @@ def split_by_language(battles: pd.DataFrame, preferences: PreferencesConfig) -> 
     phases = assign_language_phases(
         battles, language=preferences.first_phase_language, hold_back_every=preferences.hold_back_every
     )
+    if len(phases) and (phases == phases.iloc[0]).all():
+        logger.warning(
+            "preferences.first_phase_language=%r: all battles are in one phase of the final training; languages are %s",
+            preferences.first_phase_language,
+            sorted(battles["language"].unique())[:20],
+        )
     return pd.DataFrame({"battle_id": battles["battle_id"], "phase": phases})
 
 

@@ -4,9 +4,12 @@ A selection has one row a pair or vote: ``table`` (of the texts), its keys, ``fo
 ``split``, ``phase`` and the label's probabilities.
 """
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from wsdm_arena.config import PreferencesConfig
+from wsdm_arena.preferences.collected_pairs import reserved_prompt_groups
 from wsdm_arena.preferences.folds import BattlesError
 
 TRAIN = "train"
@@ -25,9 +28,14 @@ def select_teacher_rows(battles: pd.DataFrame, preferences: PreferencesConfig) -
 
 
 def select_student_rows(
-    battles: pd.DataFrame, collected_labels: pd.DataFrame, preferences: PreferencesConfig
+    battles: pd.DataFrame, collected_labels: pd.DataFrame, test_pairs: pd.DataFrame, preferences: PreferencesConfig
 ) -> pd.DataFrame:
-    """Train on the teachers' battles and on the collected pairs as the teachers label them."""
+    """Train on the teachers' battles and on the collected pairs as the teachers label them.
+
+    Raises:
+        BattlesError: A label's prompt is asked in the held-out fold or in the test pairs.
+    """
+    _refuse_reserved_prompts({"collected_labels": collected_labels}, battles, test_pairs, preferences)
     return _join_parts(select_teacher_rows(battles, preferences), _pseudo_labelled("collected_pairs", collected_labels))
 
 
@@ -35,6 +43,7 @@ def select_pretraining_rows(
     battles: pd.DataFrame,
     collected_labels: pd.DataFrame,
     generated_labels: pd.DataFrame,
+    test_pairs: pd.DataFrame,
     preferences: PreferencesConfig,
 ) -> pd.DataFrame:
     """Train on all pseudo-labelled pairs; the held-out fold's battles are scored.
@@ -42,8 +51,11 @@ def select_pretraining_rows(
     A pair that stands in both tables is trained on once, as the collected one.
 
     Raises:
-        BattlesError: There is no pseudo-labelled pair.
+        BattlesError: There is no pseudo-labelled pair, or the prompt of one is asked in the held-out fold or in the
+            test pairs.
     """
+    labels = {"collected_labels": collected_labels, "generated_labels": generated_labels}
+    _refuse_reserved_prompts(labels, battles, test_pairs, preferences)
     is_held_out = battles["fold"] == preferences.held_out_fold
     is_new = ~generated_labels["pair_id"].isin(collected_labels["pair_id"])
     selection = _join_parts(
@@ -75,6 +87,23 @@ def select_final_held_out_rows(
     is_held_out = battles["fold"] == preferences.held_out_fold
     train = _in_phases(_battles(battles[~is_held_out], TRAIN), language_phases)
     return _join_parts(train, _battles(battles[is_held_out], HELD_OUT))
+
+
+def _refuse_reserved_prompts(
+    tables: Mapping[str, pd.DataFrame],
+    battles: pd.DataFrame,
+    test_pairs: pd.DataFrame,
+    preferences: PreferencesConfig,
+) -> None:
+    """Labels may be older than the fold that is held out now, or than the test table."""
+    for where, groups in reserved_prompt_groups(battles, test_pairs, preferences).items():
+        for name, labels in tables.items():
+            if count := int(labels["prompt_group"].isin(groups).sum()):
+                raise BattlesError(
+                    f"{name}: the prompts of {count} of {len(labels)} pairs are asked in the {where}, on which judges "
+                    "are tested; the labels are older than those. Label again: "
+                    "kedro run --pipelines data_processing,teacher,student,pair_generation,pseudo_labeling"
+                )
 
 
 def _battles(battles: pd.DataFrame, split: str) -> pd.DataFrame:

@@ -5,6 +5,7 @@ Whatever of this is already there is not done again, so that a killed launch is 
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from torch.distributed.device_mesh import DeviceMesh
 
@@ -21,6 +22,16 @@ from wsdm_arena.training.start import build_initial_judge, find_tokenizer, requi
 from wsdm_arena.training.trainer import Trainer, prepare_for_training
 
 logger = logging.getLogger(__name__)
+
+
+def describe_training(config: RunConfig) -> dict[str, Any]:
+    """What a checkpoint says of how it came about, beside its fingerprint."""
+    initial = config.initial_checkpoint
+    return {
+        "seed": config.seed,
+        "judge": config.judge.model_dump(mode="json"),
+        "initial_checkpoint": None if initial is None else read_manifest(initial).get("fingerprint"),
+    }
 
 
 class Session:
@@ -131,6 +142,7 @@ class Session:
                     "stage": self._config.judge.stage,
                     "judge": self._config.judge.judge,
                     "template_hash": self._data.template_hash,
+                    "trained": describe_training(self._config),
                 },
             )
         self._context.barrier()

@@ -9,6 +9,8 @@ import pandas as pd
 
 from wsdm_arena import __version__
 from wsdm_arena.config import ExportConfig, PreferencesConfig, ResolvedJudge, TemplateConfig, TruncationConfig
+from wsdm_arena.prompts.template import render_template
+from wsdm_arena.prompts.tokenizers import load_tokenizer
 from wsdm_arena.runs.fingerprint import fingerprint, manifest_digest
 
 logger = logging.getLogger(__name__)
@@ -53,7 +55,9 @@ def export_judge(
         BundlePrompt,
         write_bundle,
     )
+    from wsdm_arena.modeling.checkpoint import read_manifest
 
+    manifest = read_manifest(checkpoint)
     prompt = BundlePrompt(
         template=template, system_role=judge.system_role, truncation=truncation, policy=judge.truncation
     )
@@ -62,8 +66,15 @@ def export_judge(
         "judge": judge.judge,
         "env": run_context["env"],
         "wsdm_arena": __version__,
-        "training": judge.training.model_dump(mode="json"),
+        "fingerprint": manifest["fingerprint"],
+        "trained": manifest["trained"],
     }
+    rendered = render_template(load_tokenizer(checkpoint), template, system_role=judge.system_role)
+    if rendered.hash != manifest["template_hash"]:
+        raise BundleError(
+            f"{judge.stage}.{judge.judge} was trained with another prompt than `template` and judges.{judge.judge}.system_role "
+            f"describe now ({manifest['template_hash']}, {rendered.hash}); set them back, or train again"
+        )
     name = fingerprint(
         {
             "format": BUNDLE_FORMAT,

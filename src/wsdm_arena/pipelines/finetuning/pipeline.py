@@ -29,7 +29,7 @@ def _create_training(training: Training) -> Pipeline:
         case "teacher":
             return judge_training(training, select_teacher_rows, ["battles", "params:preferences"])
         case "student":
-            inputs = ["battles", "collected_labels", "params:preferences"]
+            inputs = ["battles", "collected_labels", "test_pairs", "params:preferences"]
             return judge_training(training, select_student_rows, inputs)
         case _:
             select = select_final_rows if training.stage == "final" else select_final_held_out_rows

@@ -1,8 +1,10 @@
 """Nodes of pair generation; the library does the work."""
 
 import logging
+import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,13 @@ import pandas as pd
 from kedro.utils import find_kedro_project
 
 from wsdm_arena.config import GenerationConfig, SimulationConfig
+from wsdm_arena.generation.conversations import MiningError
 from wsdm_arena.generation.engines import default_engines
 from wsdm_arena.generation.generate import generate_answers
-from wsdm_arena.generation.requests import draw_requests, needed_prompts
+from wsdm_arena.generation.requests import PROMPT_COLUMNS, draw_requests, needed_prompts
 from wsdm_arena.processes.parent_death import die_with_parent
 from wsdm_arena.prompts.progress import show_progress
+from wsdm_arena.runs.fingerprint import fingerprint, table_digest
 
 logger = logging.getLogger(__name__)
 
@@ -36,16 +40,32 @@ def mine(
         ``mined_prompts`` (path of a table) and ``report`` (counts).
     """
     output = mining_folder / "mined_prompts.parquet"
+    if not conversations:
+        _write_no_prompts(output)
+        return {"mined_prompts": output, "report": {}}
     for leftover in mining_folder.glob(f".{output.name}.*.partial"):  # of a run that was killed
         shutil.rmtree(leftover)
     excluded = [table[["prompt"]] for table in (battles, collected_pairs, test_pairs)]
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=die_with_parent) as pool:
-        report = pool.submit(_mine, conversations, excluded, generation, output).result()
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=die_with_parent) as pool:
+            report = pool.submit(_mine, conversations, excluded, generation, output).result()
+    except BrokenProcessPool:
+        raise MiningError("the process that mines prompts was killed; is there enough memory? Give it 2 GB") from None
     logger.info(
         "mining: %s",
         ", ".join(f"{value} {key.removeprefix('num_')}" for key, value in report.items() if key.startswith("num_")),
     )
     return {"mined_prompts": output, "report": report}
+
+
+def _write_no_prompts(output: Path) -> None:
+    """Write a table of mined prompts without rows: there are no conversations."""
+    columns: dict[str, Any] = dict.fromkeys(PROMPT_COLUMNS, "str") | {"is_first_language": "bool", "position": "int64"}
+    empty = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
+    partial = output.with_name(f".{output.name}.{os.getpid()}")
+    empty.to_parquet(partial, index=False)
+    os.replace(partial, output)
+    logger.warning("there are no conversations: no pairs are generated")
 
 
 def _mine(
@@ -88,10 +108,15 @@ def answer_prompts(
     """Have every answer model answer its prompts; what was answered before is not asked again."""
     from wsdm_arena.simulation.answer_engine import simulator_engine
 
+    if requests.empty:
+        return pd.DataFrame({name: pd.Series(dtype="str") for name in ("request_id", "text", "finish_reason", "error")})
     project = find_kedro_project(Path.cwd()) or Path.cwd()
     engines = {
         **default_engines(project_path=project, log_folder=answer_store / "logs"),
         "simulator": simulator_engine(simulated_prompts, simulation),
     }
+    if len(simulated_prompts):  # another arena's models would answer otherwise
+        arena = {"simulation": simulation.model_dump(mode="json"), "prompts": table_digest(simulated_prompts)}
+        answer_store = answer_store / f"arena-{fingerprint(arena)}"
     with show_progress("answers") as progress:
         return generate_answers(requests, generation, folder=answer_store, engines=engines, progress=progress)

@@ -6,7 +6,7 @@ from wsdm_arena.config import RosterConfig, Training
 from wsdm_arena.preferences.selection import select_pretraining_rows
 from wsdm_arena.stages import judge_training
 
-_INPUTS = ["battles", "collected_labels", "generated_labels", "params:preferences"]
+_INPUTS = ["battles", "collected_labels", "generated_labels", "test_pairs", "params:preferences"]
 
 
 def create_pipeline(roster: RosterConfig) -> Pipeline:

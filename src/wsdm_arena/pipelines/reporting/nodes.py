@@ -8,12 +8,14 @@ import pandas as pd
 from wsdm_arena.config import PreferencesConfig, ReportingConfig
 from wsdm_arena.scoring.comparisons import compare_judges
 from wsdm_arena.scoring.scoreboard import (
+    NEW_PROMPTS,
     Provenance,
     ScoreboardRow,
     baseline_rows,
     baseline_rows_on_test_pairs,
     known_votes,
     merge_rows,
+    slice_of,
 )
 from wsdm_arena.scoring.scoreboard_table import render_comparisons, render_scoreboard
 
@@ -41,7 +43,13 @@ def score_baselines_on_battles(
         "provenance": Provenance(**run_context),
     }
     votes = known_votes(test_pairs, simulated_truth)
-    return baseline_rows(battles, **common) + baseline_rows_on_test_pairs(battles, votes, **common)
+    new = votes[~votes["prompt"].isin(battles["prompt"])]
+    on_new = baseline_rows_on_test_pairs(battles, new, dataset=NEW_PROMPTS, **common)
+    return (
+        baseline_rows(battles, **common)
+        + baseline_rows_on_test_pairs(battles, votes, **common)
+        + [row for row in on_new if not slice_of(row)]
+    )
 
 
 def compare_on_held_out_fold(

@@ -9,9 +9,18 @@ import pandas as pd
 
 from wsdm_arena.config import LauncherConfig, PreferencesConfig, ReportingConfig, SubmissionConfig
 from wsdm_arena.prompts.progress import show_progress
+from wsdm_arena.prompts.store import TokenStore
 from wsdm_arena.scoring import cascade_plan
 from wsdm_arena.scoring.cascade import CascadeError
-from wsdm_arena.scoring.scoreboard import Provenance, ScoreboardRow, known_votes, verdict_rows
+from wsdm_arena.scoring.scoreboard import (
+    NEW_PROMPTS,
+    TEST_PAIRS,
+    Provenance,
+    ScoreboardRow,
+    known_votes,
+    slice_of,
+    verdict_rows,
+)
 from wsdm_arena.stages.nodes import tokenize_table
 
 
@@ -41,6 +50,8 @@ def judge_test_pairs(
     submission: SubmissionConfig,
     launcher: LauncherConfig,
     token_store: Path,
+    *,
+    stage: Literal["student", "final"],
     **bundles: Path,
 ) -> dict[str, Any]:
     """Have the first judge read every pair, and the second those whose winner it can change, within the time budget.
@@ -52,7 +63,7 @@ def judge_test_pairs(
         CascadeError: The bundles are not those of the judges that the cascade was planned for, in this order.
     """
     # These import torch, which takes seconds.
-    from wsdm_arena.judging.bundle import Bundle
+    from wsdm_arena.judging.bundle import Bundle, BundleError
     from wsdm_arena.judging.cascade import run_cascade
     from wsdm_arena.judging.reading import CascadeJudge
     from wsdm_arena.modeling.devices import choose_devices, choose_dtype
@@ -64,13 +75,15 @@ def judge_test_pairs(
             "judge's first: run the node that plans it again, or give roster.students the order of the plan"
         )
     began = time.monotonic()
+    config = getattr(submission, stage)
+    read = test_pairs.assign(prompt=test_pairs["prompt"].str[: config.max_prompt_characters])
     dtype = choose_dtype(submission.dtype, *choose_devices(submission.devices))
     judges = []
     for name, path in bundles.items():
         bundle = Bundle.open(path)
         tokens = tokenize_table(
             "test_pairs",
-            test_pairs,
+            read,
             name=name,
             tokenizer_dir=bundle.tokenizer_dir,
             template=bundle.prompt.template,
@@ -79,6 +92,10 @@ def judge_test_pairs(
             policy=bundle.prompt.policy,
             token_store=token_store,
         )
+        if TokenStore.open(tokens).template.hash != bundle.manifest["template_hash"]:
+            raise BundleError(
+                f"{path}: its prompt.json is not the prompt that {name} was trained with; export it again"
+            )
         load = partial(bundle.load_judge, attention=submission.attention, dtype=dtype)
         judges.append(CascadeJudge.from_store(name, load, tokens, devices=submission.devices))
     with show_progress("judged tokens") as progress, torch_threads(launcher.threads_per_process):
@@ -106,19 +123,28 @@ def judge_test_pairs(
 def evaluate_verdicts(
     verdicts: pd.DataFrame,
     test_pairs: pd.DataFrame,
+    battles: pd.DataFrame,
     simulated_truth: pd.DataFrame,
     reporting: ReportingConfig,
     run_context: dict[str, Any],
     *,
     stage: str,
 ) -> list[ScoreboardRow]:
-    """Score the cascade on the test pairs where their votes are known, as in the simulated arena."""
-    return verdict_rows(
-        verdicts,
-        known_votes(test_pairs, simulated_truth),
-        stage="submission",
-        judge=stage,
-        truth=simulated_truth,
-        confidence=reporting.confidence,
-        provenance=Provenance(**run_context),
-    )
+    """Score the cascade on the test pairs where their votes are known, and on those whose prompt no battle asks."""
+    votes = known_votes(test_pairs, simulated_truth)
+    parts = {TEST_PAIRS: votes, NEW_PROMPTS: votes[~votes["prompt"].isin(battles["prompt"])]}
+    return [
+        row
+        for dataset, part in parts.items()
+        for row in verdict_rows(
+            verdicts,
+            part,
+            stage="submission",
+            judge=stage,
+            dataset=dataset,
+            truth=simulated_truth,
+            confidence=reporting.confidence,
+            provenance=Provenance(**run_context),
+        )
+        if dataset == TEST_PAIRS or not slice_of(row)
+    ]

@@ -6,7 +6,7 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from wsdm_arena.config import RosterConfig
+from wsdm_arena.config import HELD_OUT_VARIANT, RosterConfig
 from wsdm_arena.judging.submission import build_submission
 from wsdm_arena.pipelines.submission.nodes import evaluate_verdicts, judge_test_pairs, plan_cascade
 
@@ -17,13 +17,12 @@ def create_pipeline(roster: RosterConfig) -> Pipeline:
     """``plan -> judge -> submit`` for the students and for the final judges, and ``evaluate`` where votes are known."""
     if not roster.students:
         return Pipeline([])
-    return sum((_create_submission(stage, roster.students) for stage in STAGES), start=Pipeline([]))
+    return sum((_create_submission(stage, roster) for stage in STAGES), start=Pipeline([]))
 
 
-def _create_submission(stage: str, judges: tuple[str, ...]) -> Pipeline:
-    bundles = {judge: f"{stage}.{judge}.bundle" for judge in judges}
-    # The final judges have seen every battle, so both cascades are planned on what the students say of the held-out.
-    predictions = {judge: f"student.{judge}.predictions" for judge in judges}
+def _create_submission(stage: str, roster: RosterConfig) -> Pipeline:
+    bundles = {judge: f"{stage}.{judge}.bundle" for judge in roster.students}
+    predictions = {judge: f"{_stage_to_plan_on(stage, judge, roster)}.{judge}.predictions" for judge in roster.students}
     return Pipeline(
         [
             Node(
@@ -38,7 +37,7 @@ def _create_submission(stage: str, judges: tuple[str, ...]) -> Pipeline:
                 name="plan",
             ),
             Node(
-                judge_test_pairs,
+                _for_stage(judge_test_pairs, stage),
                 {
                     "test_pairs": "test_pairs",
                     "cascade": "cascade",
@@ -56,6 +55,7 @@ def _create_submission(stage: str, judges: tuple[str, ...]) -> Pipeline:
                 {
                     "verdicts": "verdicts",
                     "test_pairs": "test_pairs",
+                    "battles": "battles",
                     "simulated_truth": "simulated_truth",
                     "reporting": "params:reporting",
                     "run_context": "run_context",
@@ -78,6 +78,11 @@ def _create_submission(stage: str, judges: tuple[str, ...]) -> Pipeline:
         parameters={"params:submission", "params:launcher", "params:preferences", "params:reporting"},
         tags="submission",
     )
+
+
+def _stage_to_plan_on(stage: str, judge: str, roster: RosterConfig) -> str:
+    """The final judges have seen the held-out fold: the variant that has not stands in, or else the student."""
+    return HELD_OUT_VARIANT if stage == "final" and judge in roster.judges_of(HELD_OUT_VARIANT) else "student"
 
 
 def _for_stage(function: Callable[..., Any], stage: str) -> Callable[..., Any]:
