@@ -402,6 +402,17 @@ def test_a_wrong_weight_is_named_with_its_shapes(change, message, tmp_path, root
     assert [entry.name for entry in root.iterdir()] == [".lock"]
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.int8, torch.uint8])
+def test_quantized_weights_are_refused_by_name(dtype, tmp_path, root):
+    source = plain_source("llama", tmp_path / "source")
+    key = "layers.1.mlp.up_proj.weight"
+    rewrite(source, lambda weights: weights.update({key: weights[key].to(dtype)}))
+    with pytest.raises(
+        BackboneError, match=rf"{key} holds {dtype}, as quantized weights do; it must be one of float16"
+    ):
+        import_backbone(source, backbone=PLAIN, root=root)
+
+
 def test_weights_of_another_family_are_refused(tmp_path, root):
     source = fused_source("gemma", tmp_path / "source")
     shutil.copyfile(BACKBONES / "llama" / "config.json", source / "config.json")

@@ -1,6 +1,7 @@
 """Order and overlap are proved by events that wait for one another, not by time."""
 
 import threading
+import weakref
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -224,6 +225,30 @@ def test_what_is_brought_is_brought_once_a_stage(make, batch):
     split(batch)
     assert plans[1] is plans[2]
     assert plans[0] is not plans[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "devices"), [("gemma2", TWO), ("llama", TWO), ("gemma3", ("cpu", "meta")), ("llama", ("cpu", "meta"))]
+)
+def test_hidden_states_die_with_the_layer_that_reads_them(make, batch, name, devices):
+    """Of three layers, the last two are one stage: before the last, only its own input is alive, and the embeddings,
+    which transformers itself holds."""
+    judge = make.judge(name)
+    given, brought, alive = [], [], []
+
+    def watch(references):
+        return lambda _, args, kwargs: references.append(weakref.ref(args[0]))
+
+    for layer in judge.decoder_layers:
+        layer.register_forward_pre_hook(watch(given), with_kwargs=True)
+    split = SplitJudge(judge, devices)
+    for layer in judge.decoder_layers:
+        layer.register_forward_pre_hook(watch(brought), with_kwargs=True)
+    judge.decoder_layers[2].register_forward_pre_hook(
+        lambda *_: alive.append([[reference() is not None for reference in found] for found in (given, brought)])
+    )
+    split(batch)
+    assert alive == [[[True, False, True], [True, False, True]]]
 
 
 def test_a_released_judge_is_whole_again(make, batch):

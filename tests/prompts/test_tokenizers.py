@@ -1,6 +1,7 @@
 """Loading, identifying and taking apart tokenizers."""
 
 import copy
+import json
 
 import pytest
 
@@ -20,6 +21,20 @@ def test_a_saved_tokenizer_comes_back_the_same(tmp_path):
         loaded = load_tokenizer(save_tokenizer(tokenizer, tmp_path))
         assert fingerprint_tokenizer(loaded) == fingerprint_tokenizer(tokenizer)
         assert loaded.chat_template == tokenizer.chat_template
+
+
+def test_code_beside_a_tokenizer_is_neither_asked_about_nor_run(tmp_path, monkeypatch):
+    """Without tokenizer.json transformers converts what there is, and would ask whether to run what comes with it."""
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda *_: asked.append(True) or "y")
+    config = {"auto_map": {"AutoTokenizer": ["tokenization.Tokenizer", None]}, "tokenizer_class": "Tokenizer"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text('{"model_type": "nonesuch"}')
+    (tmp_path / "tokenization.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Tokenizer: pass\n")
+    with pytest.raises(PromptError, match=r"holds no tokenizer\.json"):
+        load_tokenizer(tmp_path)
+    assert asked == []
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_fingerprint_follows_vocabulary_chat_template_and_roles_but_not_use():

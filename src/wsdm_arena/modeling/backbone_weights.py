@@ -15,6 +15,8 @@ from wsdm_arena.modeling.weight_files import LazyState, find_weight_files, open_
 
 _DERIVED = re.compile(r"(.*\.)?rotary_emb\.inv_freq")
 """Rotary frequencies, which old checkpoints hold and transformers computes from the configuration."""
+_PLAIN_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Weights and stored buffers of transformers' decoders are of no other type, unless they are quantized."""
 _SHOWN = 6
 
 
@@ -105,7 +107,7 @@ def check_weights(state: Mapping[str, torch.Tensor], expected: Mapping[str, tupl
         place: What the message calls it.
 
     Raises:
-        LayoutError: A key is missing or too many, has another shape or holds integers; the message names it and both
+        LayoutError: A key is missing or too many, has another shape or is quantized; the message names it and both
             shapes.
     """
     problems = [f"{key} {expected[key]} is missing" for key in expected if key not in state]
@@ -116,8 +118,9 @@ def check_weights(state: Mapping[str, torch.Tensor], expected: Mapping[str, tupl
             problems.append(f"{key} {shape} is unexpected")
         elif shape != expected[key]:
             problems.append(f"{key} has shape {shape} instead of {expected[key]}")
-        elif not tensor.is_floating_point():
-            problems.append(f"{key} holds {tensor.dtype}, as quantized weights do; they must be floating-point")
+        elif tensor.dtype not in _PLAIN_TYPES:
+            types = ", ".join(str(dtype).removeprefix("torch.") for dtype in _PLAIN_TYPES)
+            problems.append(f"{key} holds {tensor.dtype}, as quantized weights do; it must be one of {types}")
     if problems:
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise LayoutError(f"{place}: {'; '.join(problems[:_SHOWN])}{more}")

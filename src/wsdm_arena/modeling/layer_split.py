@@ -156,7 +156,7 @@ class SplitJudge:
             passage: _Passage = self._current.passage
             if is_first:
                 passage.enter(stage)
-            return passage.bring(args), passage.bring(kwargs)
+            return passage.bring(args, is_shared=False), passage.bring(kwargs)
 
         return bring_arguments
 
@@ -170,7 +170,7 @@ class _Passage:
         self.stage: int | None = None
         self.number: int
         self.batch: PackedBatch
-        # Every layer gets the same objects. The originals are kept, or others could get their ids.
+        # Every layer gets the same keyword arguments. The originals are kept, or others could get their ids.
         self._brought: dict[int, tuple[Any, Any]] = {}
         self._is_begun = False
 
@@ -203,16 +203,24 @@ class _Passage:
         self._take_gate(stage)
         self._announce("enter")
 
-    def bring(self, value: Any) -> Any:
-        """Copy tensors, and containers of them, to the device of this stage."""
+    def bring(self, value: Any, *, is_shared: bool = True) -> Any:
+        """Copy tensors, and containers of them, to the device of this stage; what is there already is not held.
+
+        Args:
+            value: What a layer is given.
+            is_shared: Whether every layer gets the same. Hidden states are another tensor each time: holding them would
+                keep those of a whole stage alive.
+        """
         assert self.stage is not None
         device = self.split.devices[self.stage]
         if type(value) in (tuple, list):
-            return type(value)(self.bring(part) for part in value)
+            return type(value)(self.bring(part, is_shared=is_shared) for part in value)
         if type(value) is dict:
-            return {name: self.bring(part) for name, part in value.items()}
-        if not isinstance(value, torch.Tensor | AttentionPlan):
+            return {name: self.bring(part, is_shared=is_shared) for name, part in value.items()}
+        if not isinstance(value, torch.Tensor | AttentionPlan) or _device_of(value) == device:
             return value
+        if not is_shared:
+            return self._copy(value, device)
         if id(value) not in self._brought:
             self._brought[id(value)] = (value, self._copy(value, device))
         return self._brought[id(value)][1]
@@ -220,8 +228,6 @@ class _Passage:
     def _copy(self, value: torch.Tensor | AttentionPlan, device: torch.device) -> torch.Tensor | AttentionPlan:
         if isinstance(value, torch.Tensor):
             return value.to(device)
-        if value.cu_seqlens.device == device:
-            return value
         # Made anew from the boundaries on the host: its tables are the kernel's own affair, and GPUs may differ.
         judge = self.split.judge
         return plan_attention(judge.kernel(device), self.batch.to(device, non_blocking=True), judge.config)
@@ -253,6 +259,10 @@ class _Passage:
         stage = self.stage if stage is None else stage
         if self.split.on_stage is not None and self._is_begun and stage is not None:
             self.split.on_stage(event, stage, self.number)
+
+
+def _device_of(value: torch.Tensor | AttentionPlan) -> torch.device:
+    return value.device if isinstance(value, torch.Tensor) else value.cu_seqlens.device
 
 
 def _place(judge: Judge, stages: Sequence[range], devices: Sequence[torch.device]) -> None:

@@ -167,7 +167,7 @@ def _convert_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
 
     logger.info("%s holds no tokenizer.json; transformers converts what is there", path)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)  # else it would ask on stdin
     except (OSError, ValueError, KeyError) as error:
         raise PromptError(f"{path} holds no tokenizer.json, and no other tokenizer was found: {error}") from error
     if not tokenizer.is_fast:
