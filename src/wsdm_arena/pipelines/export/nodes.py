@@ -72,8 +72,8 @@ def export_judge(
     rendered = render_template(load_tokenizer(checkpoint), template, system_role=judge.system_role)
     if rendered.hash != manifest["template_hash"]:
         raise BundleError(
-            f"{judge.stage}.{judge.judge} was trained with another prompt than `template` and judges.{judge.judge}.system_role "
-            f"describe now ({manifest['template_hash']}, {rendered.hash}); set them back, or train again"
+            f"{judge.stage}.{judge.judge} was trained with another prompt than `template` and "
+            f"judges.{judge.judge}.system_role describe now ({manifest['template_hash']}, {rendered.hash}); set them back, or train again"
         )
     name = fingerprint(
         {
