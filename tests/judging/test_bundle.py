@@ -152,6 +152,62 @@ def test_a_fused_bundle_is_no_checkpoint_and_says_so(llama, tmp_path):
     assert "score.4.weight" in load_file(path / "fused" / "model.safetensors")
 
 
+def is_mapped(tensor: torch.Tensor, file: Path) -> bool:
+    """Whether a tensor's memory is that of a mapped file."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        start, end = (int(edge, 16) for edge in line.split()[0].split("-"))
+        if start <= tensor.data_ptr() < end:
+            return line.endswith(str(file))
+    return False
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted", "layout"),
+    [
+        (torch.bfloat16, "float16", "fused"),
+        (torch.float32, torch.float16, "fused"),
+        (torch.float16, "float16", "plain"),
+        (torch.bfloat16, None, "plain"),
+    ],
+)
+def test_the_layout_that_holds_the_wanted_type_is_mapped(stored, wanted, layout, tmp_path):
+    path = bundle_of(make_checkpoint(tmp_path / "checkpoint", "gemma", dtype=stored), tmp_path / "bundle")
+    judge = Bundle.open(path).load_judge(dtype=wanted)
+    assert {parameter.dtype for parameter in judge.parameters()} == {torch.float16 if wanted else stored}
+    weight = judge.backbone.get_parameter("layers.0.mlp.gate_proj.weight")
+    is_fused, is_plain = (is_mapped(weight, path / folder / "model.safetensors") for folder in ("fused", "."))
+    assert (is_fused, is_plain) == (layout == "fused", layout == "plain")
+
+
+@pytest.mark.parametrize("key", ["backbone.norm.weight", "head.output.weight"])
+def test_a_cast_that_would_overflow_is_refused_by_key(key, tmp_path):
+    source = make_checkpoint(tmp_path / "checkpoint", "llama", dtype=torch.bfloat16)
+    judge = load_judge(source)
+    with torch.no_grad():
+        judge.get_parameter(key)[..., 0] = 1e5
+    save_judge(judge, source, tokenizer_dir=BACKBONES / "llama")
+    name = key.partition(".")[2]
+    with pytest.raises(CheckpointError, match=rf"{name} holds 99840, which is too large for torch\.float16"):
+        load_judge(source, dtype="float16")
+    bundle = Bundle.open(bundle_of(source, tmp_path / "bundle", layouts=["plain"]))
+    with pytest.raises(BundleError, match=rf"{name} holds 99840"):
+        bundle.load_judge(dtype="float16")
+    assert bundle.load_judge(dtype="float32").get_parameter(key).max() == 99840
+
+
+@pytest.mark.parametrize("field", ["layouts", "dtype", "sliding_window", "head", "num_classes", "model_type"])
+@pytest.mark.parametrize("layouts", [["plain"], ["fused"]])
+def test_a_manifest_that_does_not_say_all_is_refused_by_field(field, layouts, llama, tmp_path):
+    path = bundle_of(llama, tmp_path / "bundle", layouts=layouts)
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest[field]
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=f"does not say {field}"):
+        Bundle.open(path)
+    with pytest.raises(CheckpointError, match=f"does not say {field}"):
+        load_judge(path)
+
+
 def test_a_loaded_judge_is_a_copy_whatever_is_done_to_it(llama, tmp_path):
     """Weights in memory may be mapped files, and those may be links to the checkpoint's."""
     for layouts in (["plain"], ["fused"]):

@@ -448,6 +448,33 @@ def test_a_truncated_file_is_refused_by_name(store, kept, tmp_path, root):
         import_backbone(source, backbone=FUSED, root=root)
 
 
+def pickle_as_before_torch_1_6(source: Path) -> None:
+    weights = load_file(source / "model.safetensors")
+    torch.save(weights, source / "model.pth", _use_new_zipfile_serialization=False)
+    (source / "model.safetensors").unlink()
+
+
+def test_a_pickle_of_the_older_format_is_read_and_its_damage_named(tmp_path, root):
+    source = plain_source("llama", tmp_path / "source")
+    pickle_as_before_torch_1_6(source)
+    path = import_backbone(source, backbone=PLAIN, root=root)
+    assert_same(weights_of(path), weights_of(BACKBONES / "llama"))
+    content = (source / "model.pth").read_bytes()
+    for kept in (0, 3, len(content) // 2, len(content) - 1):
+        (source / "model.pth").write_bytes(content[:kept])
+        with pytest.raises(BackboneError, match=r"model\.pth cannot be read as .*copy it again"):
+            import_backbone(source, backbone=PLAIN, root=root)
+
+
+@pytest.mark.parametrize("start", [b"", b"no pickle", b"\x80\x02}q\x00", b"PK\x03\x04", bytes(range(256))])
+def test_no_content_of_a_pickle_is_an_error_of_ours(start, tmp_path, root):
+    source = plain_source("llama", tmp_path / "source")
+    (source / "model.safetensors").unlink()
+    (source / "model.pth").write_bytes(start)
+    with pytest.raises(BackboneError, match=r"model\.pth"):
+        import_backbone(source, backbone=PLAIN, root=root)
+
+
 class _Bomb:
     """Unpickled carelessly, it would make a directory."""
 
@@ -496,6 +523,9 @@ def test_it_must_be_clear_which_files_hold_the_weights(tmp_path, root):
         import_backbone(source, backbone=FUSED, root=root)
     index.write_text(json.dumps({"weight_map": dict.fromkeys(content["weight_map"], "../elsewhere.safetensors")}))
     with pytest.raises(BackboneError, match="not in its folder"):
+        import_backbone(source, backbone=FUSED, root=root)
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(content["weight_map"], 3)}))
+    with pytest.raises(BackboneError, match="is no index of weights"):
         import_backbone(source, backbone=FUSED, root=root)
     index.write_text("[]")
     with pytest.raises(BackboneError, match="is no index of weights"):

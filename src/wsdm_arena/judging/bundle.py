@@ -33,6 +33,7 @@ from wsdm_arena.modeling.checkpoint import (
     BUNDLE_KIND,
     HEAD,
     CheckpointError,
+    check_fields,
     load_judge,
     verify_files,
 )
@@ -49,6 +50,8 @@ from wsdm_arena.runs.fingerprint import DirectoryChangedError, manifest_digest
 PROMPT, CALIBRATION, PROVENANCE = "prompt.json", "calibration.json", "provenance.json"
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 FUSED = "fused"
+FUSED_DTYPE = torch.float16
+"""What the inference layout is stored in, whatever the checkpoint's type."""
 
 
 class BundleError(UserError, RuntimeError):
@@ -111,13 +114,13 @@ def write_bundle(
                 described = _add_plain(checkpoint, unfinished, manifest["files"])
             if "fused" in layouts:
                 (unfinished / FUSED).mkdir()
-                write_fused_files(checkpoint, unfinished / FUSED, head=load_file(checkpoint / HEAD))
+                write_fused_files(checkpoint, unfinished / FUSED, dtype=FUSED_DTYPE, head=load_file(checkpoint / HEAD))
             _write_json(unfinished / PROMPT, prompt.model_dump(mode="json"))
             _write_json(unfinished / CALIBRATION, {"temperature": temperature, "fit": dict(calibration)})
             _write_json(unfinished / PROVENANCE, provenance)
             own = {"kind": BUNDLE_KIND, "format": BUNDLE_FORMAT, "layouts": sorted(set(layouts))}
             if "plain" not in layouts:
-                own["dtype"] = "float16"
+                own["dtype"] = str(FUSED_DTYPE).removeprefix("torch.")
             inherited = {key: value for key, value in manifest.items() if key != "files"}
             write_manifest(unfinished, inherited | own, described=described)
     except (CheckpointError, LayoutError, WeightFileError) as error:
@@ -163,6 +166,7 @@ class Bundle:
             manifest = read_manifest(
                 path, formats={BUNDLE_KIND: BUNDLE_FORMAT}, what="bundle", cure="export it again or name another"
             )
+            check_fields(path, manifest)
             fingerprint = manifest_digest(path)
             verify_files(path, manifest, checksums=verify_checksums)
         except (ManifestError, DirectoryChangedError, CheckpointError) as error:
@@ -194,7 +198,10 @@ class Bundle:
         dtype: str | torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Judge:
-        """Load the judge, in evaluation mode. The plain layout is read if there is one, else the fused one is split.
+        """Load the judge, in evaluation mode.
+
+        Of two layouts the plain one is read, unless only the fused one holds what is asked for, float16: it need not be
+        cast, so it is mapped and not copied into memory.
 
         Args:
             attention: Which kernel attends.
@@ -202,16 +209,22 @@ class Bundle:
             device: Where they go; the CPU by default.
 
         Raises:
-            BundleError: The weights cannot be read, or are not those of the configuration.
+            BundleError: The weights cannot be read, are not those of the configuration, or too large for ``dtype``.
         """
+        wanted = as_dtype(dtype or self.manifest["dtype"])
         try:
-            if "plain" in self.layouts:
-                judge = load_judge(self.path, attention=attention, dtype=dtype, verify_checksums=False)
+            if self._prefers_fused(wanted):
+                judge = self._load_fused(attention, wanted)
             else:
-                judge = self._load_fused(attention, as_dtype(dtype or self.manifest["dtype"]))
+                judge = load_judge(self.path, attention=attention, dtype=wanted, verify_checksums=False)
         except (CheckpointError, LayoutError, WeightFileError, UnsupportedJudgeError) as error:
             raise BundleError(f"{self.path}: {error}") from error
         return judge.to(device).eval() if device is not None else judge.eval()
+
+    def _prefers_fused(self, wanted: torch.dtype) -> bool:
+        if "plain" not in self.layouts:
+            return True
+        return "fused" in self.layouts and wanted == FUSED_DTYPE != as_dtype(self.manifest["dtype"])
 
     def _load_fused(self, attention: AttentionName, dtype: torch.dtype) -> Judge:
         sliding_window: bool = self.manifest["sliding_window"]

@@ -126,6 +126,40 @@ def check_weights(state: Mapping[str, torch.Tensor], expected: Mapping[str, tupl
         raise LayoutError(f"{place}: {'; '.join(problems[:_SHOWN])}{more}")
 
 
+def cast_weight(key: str, stored: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Give a weight another type.
+
+    Raises:
+        LayoutError: A number becomes infinite; the message names the weight.
+    """
+    if stored.dtype == dtype:
+        return stored
+    cast = stored.to(dtype)
+    if not _is_finite(cast) and _is_finite(stored):
+        raise LayoutError(f"{key} holds {float(stored.abs().max()):g}, which is too large for {dtype}")
+    return cast
+
+
+def require_castable(cast: Mapping[str, torch.Tensor], stored: Mapping[str, torch.Tensor]) -> None:
+    """Make sure that weights which something else has given another type did not become infinite.
+
+    Args:
+        cast: The weights in their new type.
+        stored: What they were; only those are read that are not finite any more.
+
+    Raises:
+        LayoutError: One did; the message names it.
+    """
+    for key, weight in cast.items():
+        if key in stored and not _is_finite(weight):
+            cast_weight(key, stored[key], weight.dtype)
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    """By the extremes, which are infinite or NaN if any value is: ``isfinite`` would take twice the tensor's memory."""
+    return all(bool(torch.isfinite(extreme)) for extreme in tensor.aminmax()) if tensor.numel() else True
+
+
 def plain_names(keys: Iterable[str], config: PreTrainedConfig, expected: Iterable[str]) -> dict[str, str]:
     """The backbone's own name of each weight: a language model's have a prefix, such as ``model.``.
 

@@ -24,14 +24,20 @@ from wsdm_arena.config.judges import AttentionName
 from wsdm_arena.errors import UserError
 from wsdm_arena.modeling.attention import UnsupportedJudgeError
 from wsdm_arena.modeling.backbone import as_dtype, load_backbone, load_config
-from wsdm_arena.modeling.backbone_weights import plain_config
+from wsdm_arena.modeling.backbone_weights import plain_config, require_castable
 from wsdm_arena.modeling.head import Head
 from wsdm_arena.modeling.judge import Judge
 from wsdm_arena.modeling.manifest import ManifestError, write_manifest
 from wsdm_arena.modeling.manifest import read_manifest as read_any_manifest
-from wsdm_arena.modeling.weight_files import without_values, write_weights
+from wsdm_arena.modeling.weight_files import (
+    WeightFileError,
+    find_weight_files,
+    open_weights,
+    without_values,
+    write_weights,
+)
 from wsdm_arena.runs.directories import replacing_directory
-from wsdm_arena.runs.files import find_damage
+from wsdm_arena.runs.files import MANIFEST, find_damage
 
 FORMAT = 1
 """Raised when the layout or the meaning of a field changes."""
@@ -51,6 +57,7 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 MAX_SHARD_SIZE = "4GB"
+_FIELDS = ("model_type", "dtype", "head", "num_classes", "sliding_window")
 CHECKSUM_LIMIT_BYTES = 2 << 30
 """By default checksums are verified up to this size (a few seconds), beyond it only sizes."""
 
@@ -145,7 +152,7 @@ def load_judge(
 
     Raises:
         CheckpointError: The directory is half written, damaged, of another format or architecture, or a weight is
-            missing or too many.
+            missing, too many, or too large for ``dtype``.
     """
     directory = Path(directory)
     manifest = read_manifest(directory)
@@ -158,18 +165,23 @@ def load_judge(
     except UnsupportedJudgeError as error:
         raise CheckpointError(str(error)) from error
     head = Head(HeadConfig(**manifest["head"]), config.hidden_size, manifest["num_classes"], seed=0)
+    weights = load_file(directory / HEAD)
     try:
-        head.load_state_dict(load_file(directory / HEAD), strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(f"{directory / HEAD}: {error}") from error
-    return Judge(backbone, head.to(backbone.dtype), attention=attention, sliding_window=manifest["sliding_window"])
+        head.load_state_dict(weights, strict=True)
+        head.to(backbone.dtype)
+        if as_dtype(manifest["dtype"]) != backbone.dtype == torch.float16:
+            require_castable(head.state_dict(), weights)
+            require_castable(backbone.state_dict(), open_weights(find_weight_files(directory)))
+    except (RuntimeError, WeightFileError) as error:
+        raise CheckpointError(f"{directory}: {error}") from error
+    return Judge(backbone, head, attention=attention, sliding_window=manifest["sliding_window"])
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
     """Read what a checkpoint says of itself.
 
     Raises:
-        CheckpointError: There is none, or it is of another kind or format.
+        CheckpointError: There is none, or it is damaged, or of another kind or format.
     """
     formats = {KIND: FORMAT, BUNDLE_KIND: BUNDLE_FORMAT}
     try:
@@ -178,12 +190,28 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         )
     except ManifestError as error:
         raise CheckpointError(str(error)) from error
+    check_fields(directory, manifest)
     if manifest["kind"] == BUNDLE_KIND and "plain" not in manifest["layouts"]:
         raise CheckpointError(
             f"{directory} is a bundle without the plain layout: open it with wsdm_arena.judging.bundle.Bundle, or "
             "export it again with export.layouts: [plain, fused]"
         )
     return manifest
+
+
+def check_fields(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Make sure that a judge's or a bundle's manifest says all that is needed to load the judge.
+
+    Raises:
+        CheckpointError: It does not; the message names what is missing.
+    """
+    missing = [field for field in _FIELDS if field not in manifest]
+    if manifest["kind"] == BUNDLE_KIND:
+        layouts = manifest.get("layouts")
+        if not isinstance(layouts, list) or not layouts or not set(layouts) <= {"plain", "fused"}:
+            missing.append("layouts")
+    if missing:
+        raise CheckpointError(f"{directory / MANIFEST} is damaged: it does not say {', '.join(missing)}")
 
 
 def verify_files(directory: Path, manifest: Mapping[str, Any], *, checksums: bool | None = None) -> None:

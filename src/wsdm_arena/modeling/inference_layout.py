@@ -26,6 +26,7 @@ from wsdm_arena.modeling.backbone import load_config, without_progress_bar
 from wsdm_arena.modeling.backbone_weights import (
     LayoutError,
     backbone_class,
+    cast_weight,
     check_weights,
     open_plain_backbone,
     plain_shapes,
@@ -212,18 +213,7 @@ def _stacked(plain: Mapping[str, Tensor], gate: str, up: str) -> Tensor:
 
 
 def _cast(state: Mapping[str, Tensor], key: str, dtype: torch.dtype) -> Tensor:
-    stored = state[key]
-    if stored.dtype == dtype:
-        return stored
-    cast = stored.to(dtype)
-    if not _is_finite(cast) and _is_finite(stored):
-        raise LayoutError(f"{key} holds {float(stored.abs().max()):g}, which is too large for {dtype}")
-    return cast
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    """By the extremes, which are infinite or NaN if any value is: ``isfinite`` would take twice the tensor's memory."""
-    return all(bool(torch.isfinite(extreme)) for extreme in tensor.aminmax()) if tensor.numel() else True
+    return cast_weight(key, state[key], dtype)
 
 
 def _rename_head(head: Mapping[str, Tensor]) -> dict[str, Tensor]:

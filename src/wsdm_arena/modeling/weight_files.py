@@ -17,6 +17,9 @@ INDEX_SUFFIX = ".index.json"
 SAFETENSORS = ".safetensors"
 PICKLES = (".pth", ".pt", ".bin")
 """Written by ``torch.save``; read by torch's restricted unpickler, which builds tensors and runs no code."""
+_ZIP_START = b"PK\x03\x04"
+_DAMAGE = (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
+"""What damaged pickles make torch raise."""
 
 
 class WeightFileError(UserError, RuntimeError):
@@ -129,7 +132,7 @@ def _is_index_of(index: Path, suffixes: tuple[str, ...]) -> bool:
 
 def _indexed_files(index: Path) -> list[Path]:
     try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        names = sorted({Path(name).as_posix() for name in json.loads(index.read_text())["weight_map"].values()})
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise WeightFileError(f"{index} is no index of weights: {error!r}") from error
     for name in names:
@@ -157,13 +160,15 @@ def _read_safetensors(path: Path, key: str) -> torch.Tensor:
 
 def _pickle_readers(path: Path) -> dict[str, Callable[[], torch.Tensor]]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with path.open("rb") as file:
+            can_be_mapped = file.read(len(_ZIP_START)) == _ZIP_START  # else written before torch 1.6, or as it was then
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=can_be_mapped)
     except pickle.UnpicklingError as error:
         raise WeightFileError(
             f"{path} holds more than tensors and would run code when loaded, so it is refused; have its owner save "
             f"the plain state dict as safetensors ({str(error).splitlines()[0]})"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
+    except _DAMAGE as error:
         raise WeightFileError(f"{path} cannot be read as a file of torch.save ({error}); copy it again") from error
     if not isinstance(state, Mapping):
         raise WeightFileError(f"{path} holds a {type(state).__name__}, not a state dict")
