@@ -65,7 +65,9 @@ class Preflight:
             _check_answer_models(catalog)
         catalog.save("run_context", describe_run_context(run_params))
         if missing := _missing_inputs(pipeline, catalog):
-            raise PreflightError("inputs are missing; nothing was run\n" + "\n".join(missing))
+            options = _shared_options(run_params)
+            repeat = f"\nGive these commands this one's options, too: {options}" if options else ""
+            raise PreflightError("inputs are missing; nothing was run\n" + "\n".join(missing) + repeat)
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
@@ -177,6 +179,17 @@ def describe_run_context(run_params: dict[str, Any]) -> dict[str, str]:
         shown = ((key, "null" if value is None else value) for key, value in _flatten(values))
         command += ["--params", ",".join(f"{key}={value}" for key, value in shown)]
     return {"run_id": run_params["run_id"], "env": os.environ["KEDRO_ENV"], "command": shlex.join(command)}
+
+
+def _shared_options(run_params: dict[str, Any]) -> str:
+    """``--env`` and ``--params`` of a command, as another command needs them to work on the same data."""
+    return (
+        describe_run_context({"run_id": "", **{key: run_params.get(key) for key in ("env", "runtime_params")}})[
+            "command"
+        ]
+        .removeprefix("kedro run")
+        .strip()
+    )
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

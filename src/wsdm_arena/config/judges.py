@@ -19,6 +19,8 @@ class BackboneConfig(StrictConfig):
     ``raw_checkpoint.<judge>``."""
     revision: str | None = None
     """Commit of the hub's repository; for hub names only."""
+    model_type: str | None = None
+    """Architecture that the checkpoint must be of, as its ``config.json`` says (``gemma2``, ``llama``); null: any."""
     layout: Literal["plain", "fused"] = "plain"
     """``plain``: as transformers writes it. ``fused``: the contest's inference layout, where ``gate_up_proj`` holds
     gate and up projections one above the other."""

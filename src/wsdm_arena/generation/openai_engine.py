@@ -170,7 +170,9 @@ class OpenAIEngine:
         choice = completion.choices[0]
         if choice.finish_reason not in ("stop", "length"):
             raise _TryFailedError(f"the answer ended with finish_reason {choice.finish_reason!r}", may_pass=False)
-        return Answer(request.request_id, choice.message.content or "", cast(FinishReason, choice.finish_reason))
+        if not (choice.message.content or "").strip():
+            raise _TryFailedError("the answer has no text", may_pass=True)
+        return Answer(request.request_id, choice.message.content, cast(FinishReason, choice.finish_reason))
 
 
 def _wait_for(arrived: "queue.SimpleQueue[Answer | Exception]") -> Answer | Exception:

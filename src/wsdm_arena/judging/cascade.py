@@ -90,6 +90,7 @@ def run_cascade(
     compare_with_threshold: float = 0.8,
     time_budget_s: float | None = None,
     clock: Callable[[], float] = time.monotonic,
+    start: float | None = None,
     max_tokens_per_batch: int = 8_192,
     on_batch: Callable[[str, int], None] | None = None,
 ) -> CascadeResult:
@@ -109,6 +110,7 @@ def run_cascade(
         compare_with_threshold: A threshold whose share of rows is reported beside the actual one.
         time_budget_s: Seconds from the call on, loading included; None for no limit.
         clock: In seconds, from any start.
+        start: What the clock showed when the time began to run, preparations included; None: at the call.
         max_tokens_per_batch: Packed tokens of a micro-batch; a longer single sequence gets one of its own.
         on_batch: Told the judge's name and the number of tokens after each micro-batch.
 
@@ -117,7 +119,7 @@ def run_cascade(
             no tokens for a pair, or a judge gives no finite logits for more than
             :data:`~wsdm_arena.judging.reading.MAX_UNREADABLE_SHARE` of the pairs that it reads.
     """
-    budget = Budget(clock, time_budget_s)
+    budget = Budget(clock, time_budget_s, start)
     pair_weights = _check(judges, pairs, weights or {})
     level = resolve_threshold(pair_weights, threshold) if len(judges) == 2 else 0.0
     pair_ids = pairs["pair_id"].unique()

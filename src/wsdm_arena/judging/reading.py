@@ -106,11 +106,12 @@ class Budget:
     Args:
         clock: In seconds, from any start.
         seconds: All there are; None for no limit.
+        start: What the clock showed when the time began to run; None: now.
     """
 
-    def __init__(self, clock: Callable[[], float], seconds: float | None) -> None:
+    def __init__(self, clock: Callable[[], float], seconds: float | None, start: float | None = None) -> None:
         self._clock, self._seconds = clock, float("inf") if seconds is None else seconds
-        self._start = clock()
+        self._start = clock() if start is None else start
 
     def elapsed(self) -> float:
         """Seconds since the start."""

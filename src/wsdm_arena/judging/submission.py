@@ -38,11 +38,25 @@ def build_submission(
     verdict_ids, wanted = _ids(verdicts, "verdicts"), _ids(test_pairs, "test pairs")
     _compare(verdict_ids, wanted, "verdicts", "test pairs")
     if sample_submission is not None and len(sample_submission):
-        sample_ids = _ids(sample_submission, "sample submission")
-        _compare(wanted, sample_ids, "test pairs", "sample submission")
-        wanted = sample_ids
+        check_sample(test_pairs, sample_submission)
+        wanted = _ids(sample_submission, "sample submission")
     winners = dict(zip(verdict_ids, _winners(verdicts), strict=True))
     return pd.DataFrame({"id": wanted, "winner": [winners[name] for name in wanted]}).astype("str")
+
+
+def check_sample(test_pairs: pd.DataFrame, sample_submission: pd.DataFrame) -> None:
+    """Make sure that a sample submission asks for the test pairs, before anything is judged.
+
+    Raises:
+        SubmissionError: They do not name the same ids, or the sample repeats one.
+    """
+    if len(sample_submission):
+        _compare(
+            _ids(test_pairs, "test pairs"),
+            _ids(sample_submission, "sample submission"),
+            "test pairs",
+            "sample submission",
+        )
 
 
 def _ids(table: pd.DataFrame, name: str) -> list[str]:

@@ -9,6 +9,7 @@ from wsdm_arena import schemas
 from wsdm_arena.config import Lineup, PreferencesConfig, RosterConfig, StrictConfig
 from wsdm_arena.io.raw_table import RawTableDataset
 from wsdm_arena.io.table import TableDataset
+from wsdm_arena.judging.submission import SubmissionError
 from wsdm_arena.pipelines import data_processing
 
 NO_BACKBONES = Lineup(roster=RosterConfig(teachers=("gemma",)), imported=())
@@ -45,6 +46,9 @@ def _catalog(folder, raw="first.csv,second.jsonl") -> DataCatalog:
         {
             "train_table": RawTableDataset(filepath=",".join(str(folder / name) for name in raw.split(","))),
             "test_table": RawTableDataset(filepath=str(folder / "test.parquet")),
+            "sample_submission": RawTableDataset(
+                filepath=str(folder / "sample.csv"), required=False, columns=["id", "winner"]
+            ),
             "collected_pairs_table": RawTableDataset(filepath=str(folder / "collected.csv"), required=False),
             "collected_pairs": TableDataset(filepath=str(folder / "out" / "collected_pairs.parquet")),
             "collected_pairs_report": MemoryDataset(),
@@ -60,7 +64,13 @@ def _catalog(folder, raw="first.csv,second.jsonl") -> DataCatalog:
 
 def test_inputs_and_outputs_are_as_declared():
     pipeline = create_pipeline()
-    assert pipeline.inputs() == {"train_table", "test_table", "collected_pairs_table", "params:preferences"}
+    assert pipeline.inputs() == {
+        "train_table",
+        "test_table",
+        "sample_submission",
+        "collected_pairs_table",
+        "params:preferences",
+    }
     reports = {"battles_report", "test_pairs_report", "collected_pairs_report"}
     assert pipeline.outputs() == {*reports, "language_phases", "collected_pairs"}
 
@@ -96,3 +106,9 @@ def test_files_become_saved_tables_that_keep_their_schema(folder):
 def test_a_missing_file_stops_the_run_with_where_it_comes_from(folder):
     with pytest.raises(DatasetError, match=r"absent\.parquet: no such file.*kedro run --pipelines simulated_arena"):
         SequentialRunner().run(create_pipeline(), _catalog(folder, raw="absent.parquet"))
+
+
+def test_a_sample_submission_for_other_test_pairs_is_refused_at_once(folder):
+    (folder / "sample.csv").write_text("id,winner\nx,model_a\nother,model_a\n")
+    with pytest.raises(SubmissionError, match="other"):
+        SequentialRunner().run(create_pipeline(), _catalog(folder))

@@ -18,7 +18,11 @@ def import_named_backbone(judge: JudgeConfig, backbone_store: Path) -> Path:
 
 
 def _import(source: str | Path, judge: JudgeConfig, backbone_store: Path) -> Path:
-    from wsdm_arena.modeling.backbone_import import import_backbone
+    from wsdm_arena.modeling.backbone_import import BackboneError, import_backbone, read_backbone_manifest
 
     with show_progress("backbone") as progress:
-        return import_backbone(source, backbone=judge.backbone, root=backbone_store, progress=progress)
+        directory = import_backbone(source, backbone=judge.backbone, root=backbone_store, progress=progress)
+    found, wanted = read_backbone_manifest(directory)["model_type"], judge.backbone.model_type
+    if wanted is not None and found != wanted:
+        raise BackboneError(f"{source} is a checkpoint of {found}, but judges.<judge>.backbone.model_type is {wanted}")
+    return directory

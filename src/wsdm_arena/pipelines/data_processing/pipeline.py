@@ -3,6 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from wsdm_arena.config import Lineup
+from wsdm_arena.judging.submission import check_sample
 from wsdm_arena.pipelines.data_processing.nodes import import_named_backbone, import_raw_checkpoint
 from wsdm_arena.preferences.battles import build_battles
 from wsdm_arena.preferences.collected_pairs import build_collected_pairs
@@ -37,6 +38,7 @@ def _create_tables() -> Pipeline:
                 ["test_pairs", "test_pairs_report"],
                 name="build_test_pairs",
             ),
+            Node(check_sample, ["test_pairs", "sample_submission"], None, name="check_sample_submission"),
             Node(
                 build_collected_pairs,
                 ["collected_pairs_table", "battles", "test_pairs", "params:preferences"],

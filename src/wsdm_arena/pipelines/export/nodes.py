@@ -22,10 +22,15 @@ def calibrate(predictions: pd.DataFrame, battles: pd.DataFrame, preferences: Pre
     Returns:
         What a bundle's ``calibration.json`` says: the temperature, how well it fits, and whose predictions it fits.
     """
-    from wsdm_arena.scoring.calibration import fit_temperature  # imports torch
+    from wsdm_arena.scoring.calibration import CalibrationError, fit_temperature  # imports torch
 
     held_out = battles[battles["fold"] == preferences.held_out_fold]
     calibration = fit_temperature(predictions, held_out)
+    if len(held_out) and not calibration.num_pairs:
+        raise CalibrationError(
+            f"no battle of fold {preferences.held_out_fold} has a prediction: the judge was trained when another fold "
+            "was held out (preferences.held_out_fold), or on other battles; train again"
+        )
     return asdict(calibration) | {"fitted_on": sorted(predictions["judge_fingerprint"].unique())}
 
 
@@ -72,8 +77,8 @@ def export_judge(
     rendered = render_template(load_tokenizer(checkpoint), template, system_role=judge.system_role)
     if rendered.hash != manifest["template_hash"]:
         raise BundleError(
-            f"{judge.stage}.{judge.judge} was trained with another prompt than `template` and "
-            f"judges.{judge.judge}.system_role describe now ({manifest['template_hash']}, {rendered.hash}); set them back, or train again"
+            f"{judge.stage}.{judge.judge} was trained with another prompt ({manifest['template_hash']}) than template "
+            f"and judges.{judge.judge}.system_role describe now ({rendered.hash}); set them back, or train again"
         )
     name = fingerprint(
         {

@@ -106,14 +106,14 @@ def judge_test_pairs(
             done += num_tokens
             progress(done, None)
 
-        budget = submission.time_budget_s
         result = run_cascade(
             judges,
             test_pairs,
             weights=cascade["weights"],
             threshold=cascade["threshold"],
             compare_with_threshold=submission.compare_with_threshold,
-            time_budget_s=None if budget is None else max(0.0, budget - (time.monotonic() - began)),
+            time_budget_s=submission.time_budget_s,
+            start=began,
             max_tokens_per_batch=submission.max_tokens_per_batch,
             on_batch=advance,
         )
