@@ -8,7 +8,9 @@ import pytest
 
 from tests.training.tiny_runs import TinyRuns, finish
 from wsdm_arena.config import RunConfig
+from wsdm_arena.runs.files import describe_file
 from wsdm_arena.training import __main__
+from wsdm_arena.training import run as training_run
 from wsdm_arena.training.__main__ import main
 from wsdm_arena.training.run import JsonLines, RunDirectory, RunError
 
@@ -80,6 +82,22 @@ def test_a_finished_run_of_another_configuration_is_refused_by_name(tiny_runs: T
     other = RunConfig.model_validate(config.model_dump() | {"fingerprint": "another"})
     with pytest.raises(RunError, match=r"complete\.json belongs to run finished.*describes run another"):
         run.is_complete(other)
+
+
+def test_the_model_is_not_hashed_again_when_the_run_is_declared_finished(
+    tiny_runs: TinyRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDirectory(finish(tiny_runs.make("hashed once")))
+    config, described = run.read_config(), json.loads(run.complete.read_text())["files"]
+    assert described["model/model.safetensors"] == describe_file(run.model / "model.safetensors")
+    hashed: list[str] = []
+    monkeypatch.setattr(training_run, "describe_file", lambda file: (hashed.append(file.name), describe_file(file))[1])
+    run.write_complete(config, {}, world_size=1)
+    assert json.loads(run.complete.read_text())["files"] == described
+    assert sorted(hashed) == sorted({"manifest.json", *(name for name in described if "/" not in name)})
+    (run.model / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(RunError, match=r"model\.safetensors has 4 bytes"):
+        run.write_complete(config, {}, world_size=1)
 
 
 def test_a_finished_run_loses_the_state_it_could_not_delete(tiny_runs: TinyRuns) -> None:

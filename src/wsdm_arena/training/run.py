@@ -19,7 +19,14 @@ from wsdm_arena.config import RunConfig
 from wsdm_arena.errors import UserError
 from wsdm_arena.processes.lock import LOCK_WAIT_S, DirectoryInUseError, lock_directory
 from wsdm_arena.runs.directories import recover_directories
-from wsdm_arena.runs.files import describe_file, find_damage, replacing_file, write_atomically
+from wsdm_arena.runs.files import (
+    MANIFEST,
+    describe_file,
+    find_damage,
+    read_descriptions,
+    replacing_file,
+    write_atomically,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +116,9 @@ class RunDirectory:
     def verify_complete(self, config: RunConfig) -> None:
         """Make sure that a finished run is this one and that what it left is still there as it was written.
 
-        Sizes are compared of every file, hashes of those up to 64 MiB: whole weights are hashed when they are loaded.
+        Sizes are compared of every file, hashes of those up to 64 MiB. Larger ones are not read here: that would take
+        minutes each time a finished training is met. Loading a judge hashes them if they are no more than
+        :data:`~wsdm_arena.modeling.checkpoint.CHECKSUM_LIMIT_BYTES` together, or if it is told to.
 
         Raises:
             RunError: Something is missing, damaged or of another run; names the file and the cure.
@@ -117,7 +126,7 @@ class RunDirectory:
         cure = f"delete {self.path} to train it again"
         try:
             content = json.loads(self.complete.read_text())
-            fingerprint, files = content["fingerprint"], content["files"]
+            fingerprint, files = content["fingerprint"], read_descriptions(content["files"])
         except (ValueError, KeyError, TypeError):
             raise RunError(f"{self.complete} is damaged; {cure}") from None
         require_same_run(fingerprint, config, self.complete)
@@ -125,9 +134,14 @@ class RunDirectory:
             raise RunError(f"{damage}; {cure}")
 
     def write_complete(self, config: RunConfig, metrics: Mapping[str, Any], *, world_size: int) -> None:
-        """Declare the run finished: its metrics, and size and SHA-256 of every file it leaves."""
+        """Declare the run finished: its metrics, and size and SHA-256 of every file it leaves.
+
+        The model's files were hashed when its manifest was written; they are not read once more.
+        """
+        known = {f"{self.model.name}/{name}": file for name, file in _read_manifest_files(self.model).items()}
         left = [self.metrics, self.evaluations, self.predictions, self.predictions_at_start, *_files_under(self.model)]
-        files = {str(file.relative_to(self.path)): describe_file(file) for file in left if file.is_file()}
+        names = {file.relative_to(self.path).as_posix(): file for file in left if file.is_file()}
+        files = {name: known.get(name) or describe_file(file) for name, file in names.items()}
         content = {
             "fingerprint": config.fingerprint,
             "metrics": dict(metrics),
@@ -172,6 +186,23 @@ def require_same_run(fingerprint: str | None, config: RunConfig, file: Path) -> 
             f"{file} belongs to run {fingerprint}, but run.json describes run {config.fingerprint}; "
             "use a directory of its own for each run, or delete what the other run left"
         )
+
+
+def _read_manifest_files(directory: Path) -> dict[str, dict[str, Any]]:
+    """What a directory's manifest says of its files.
+
+    Raises:
+        RunError: It is damaged, or a file has another size than it says.
+    """
+    try:
+        files = read_descriptions(json.loads((directory / MANIFEST).read_text())["files"])
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{directory / MANIFEST} is damaged: {error!r}") from error
+    if damage := find_damage(directory, files, max_hashed_bytes=0):
+        raise RunError(f"{damage}; delete {directory} to write it again")
+    return files
 
 
 def _files_under(directory: Path) -> Iterable[Path]:
