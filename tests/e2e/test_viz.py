@@ -1,5 +1,6 @@
 """``kedro viz`` shows the project: stages and judges as namespaces, data in layers."""
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
 PROJECT = Path(__file__).parents[2]
@@ -49,8 +51,12 @@ def test_kedro_viz_serves_the_graph_of_every_judge(finished, tmp_path):
     try:
         graph = fetch(f"http://127.0.0.1:{port}/api/main", server, tmp_path / "log", seconds=90)
     finally:
+        family = psutil.Process(server.pid).children(recursive=True)  # the server is a child of the command
         server.terminate()
         server.wait(20)
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
     names = {node["name"] for node in graph["nodes"]}
     assert {"battles", "scoreboard", "train_table"} <= names
     judges = {node["id"] for node in graph["nodes"] if node["type"] == "modularPipeline"}
