@@ -644,3 +644,15 @@ def test_weights_of_a_large_backbone_are_sharded_and_read_one_shard_at_a_time(tm
     assert max(held[1:]) <= 2048 * 128 * 2  # the embeddings, which are more than a shard
     load_backbone(path, load_config(path, sliding_window=True), dtype=torch.float16)
     assert_same(weights_of(path), weights_of(BACKBONES / "gemma"))
+
+
+@pytest.mark.parametrize("layout", ["plain", "fused"])
+def test_weights_that_are_no_numbers_are_refused_by_name(layout, tmp_path, root):
+    source = (plain_source if layout == "plain" else fused_source)("llama", tmp_path / "source")
+    weights = weights_of(source)
+    key = next(key for key in weights if key.endswith("layers.1.mlp.down_proj.weight"))
+    weights[key][0, 0] = float("nan")
+    save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+    old_head = ("score.",) if layout == "fused" else ()
+    with pytest.raises(BackboneError, match=r"layers\.1\.mlp\.down_proj\.weight.*not finite"):
+        import_backbone(source, backbone=BackboneConfig(layout=layout, old_head=old_head), root=root)

@@ -179,8 +179,11 @@ def _import(
     values = without_values(weights.state)
     dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in values.values()})
     taken = _take(found, target, found.find_immutable(files)) if weights.are_as_wanted else ()
+    state = _watched(weights.state, found.directory, progress)
+    for key in state if taken else ():
+        state[key]
     if not taken:
-        write_weights(target, _counted(weights.state, progress), like=values, max_shard_size=MAX_SHARD_SIZE)
+        write_weights(target, state, like=values, max_shard_size=MAX_SHARD_SIZE)
         plain_config(weights.config, dtype=next(iter(values.values())).dtype).save_pretrained(str(target))
     for path in found.tokenizer:
         shutil.copyfile(path, target / path.name)
@@ -259,14 +262,16 @@ def _take(found: BackboneSource, target: Path, immutable: frozenset[str]) -> lis
     return taken
 
 
-def _counted(state: LazyState, progress: Progress | None) -> LazyState:
-    if progress is None:
-        return state
+def _watched(state: LazyState, place: Path, progress: Progress | None) -> LazyState:
+    """Count the tensors that are read, and refuse those that no training could start from."""
     numbers = count(1)
 
     def read(key: str) -> torch.Tensor:
         tensor = state[key]
-        progress(next(numbers), len(state))
+        if not torch.isfinite(tensor).all():
+            raise BackboneError(f"{place}: weight {key!r} holds numbers that are not finite; the file is damaged")
+        if progress is not None:
+            progress(next(numbers), len(state))
         return tensor
 
     return LazyState({key: partial(read, key) for key in state})
