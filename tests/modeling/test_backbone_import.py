@@ -249,6 +249,7 @@ def test_a_complete_import_is_reused_and_any_change_makes_another(tmp_path, root
     source = fused_source("llama", tmp_path / "source")
     first = import_backbone(source, backbone=FUSED, root=root)
     written = (first / "model.safetensors").stat()
+    caplog.clear()
     with caplog.at_level("INFO"):
         assert import_backbone(source, backbone=FUSED, root=root) == first
     assert [record.message for record in caplog.records] == [f"backbone {source}: reusing {first}"]
