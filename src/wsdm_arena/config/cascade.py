@@ -17,9 +17,9 @@ class CascadeConfig(StrictConfig):
     """The second judge reads pairs with ``|p_a - p_b|`` of the first below this; null: below ``w2 / w1``, beyond which
     it cannot change the winner. A larger one costs time and changes probabilities only."""
     fit_share: float | None = Field(default=None, gt=0, le=1)
-    """Fit weights and threshold on the students' held-out predictions, so that about this share of the pairs is read
-    twice; null: take those above. The fit replaces ``weights``, which the log says; ``threshold`` must be null."""
-
+    """Fit weights and threshold on held-out predictions (the final cascade's on those of ``final_held_out``), so that
+    about this share of the pairs is read twice; null: take those above. The fit replaces ``weights``, which the log
+    says; ``threshold`` must be null."""
     max_prompt_characters: int | None = Field(default=None, ge=1)
     """Prompts are cut to so many characters before they are tokenised; null: not at all."""
 

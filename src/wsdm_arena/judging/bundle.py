@@ -89,7 +89,7 @@ def write_bundle(
             plain layout where the file system can.
         prompt: How battles become text.
         layouts: ``plain``, ``fused`` or both.
-        temperature: Logits are divided by it.
+        temperature: Who wants calibrated probabilities divides logits by it; the cascade does not.
         calibration: How the temperature was found, as JSON.
         provenance: What the judge was made of, as JSON.
 
@@ -136,7 +136,7 @@ class Bundle:
         path: Its directory.
         manifest: As the bundle states it.
         prompt: How battles become text.
-        temperature: Logits are divided by it.
+        temperature: Who wants calibrated probabilities divides logits by it; the cascade does not.
         calibration: How the temperature was found.
         provenance: What the judge was made of.
         fingerprint: Names the contents; the same bundle elsewhere has the same.
