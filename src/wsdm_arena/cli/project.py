@@ -1,0 +1,73 @@
+"""What every command needs of the project, in the environment and with the parameters that it is given."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from kedro.framework.cli.utils import _split_params, env_option
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
+from kedro.utils import find_kedro_project
+
+from wsdm_arena.config import ProjectConfig
+from wsdm_arena.errors import UserError
+
+
+@dataclass(frozen=True)
+class Project:
+    """One environment of the project."""
+
+    path: Path
+    """The project's directory."""
+    env: str
+    data_root: Path
+    """Absolute."""
+    catalog: DataCatalog
+    pipeline: Pipeline
+    """``__default__``: everything but the simulated arena."""
+    parameters: dict[str, Any]
+    """The validated tree, ``resolved`` included."""
+    config: ProjectConfig
+    """The same, typed."""
+
+
+def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--env`` and ``--params``, as ``kedro run`` has them."""
+    params = click.option(
+        "--params",
+        default="",
+        callback=_split_params,
+        help="Parameters of this call, as for kedro run: key=value,key.inner=value.",
+    )
+    return env_option(params(command))
+
+
+@contextmanager
+def open_project(env: str | None, params: dict[str, Any]) -> Iterator[Project]:
+    """Load configuration, catalog and pipelines; nothing is run, and no torch is imported.
+
+    Raises:
+        click.ClickException: Something that the user can cure, in one message.
+    """
+    path = find_kedro_project(Path.cwd()) or Path.cwd()
+    try:
+        with KedroSession.create(project_path=path, env=env, runtime_params=params, save_on_close=False) as session:
+            context = session.load_context()
+            loader = context.config_loader
+            tree = {key: value for key, value in loader["parameters"].items() if key != "resolved"}
+            yield Project(
+                path=path,
+                env=context.env or loader.default_run_env,
+                data_root=Path(path, loader["globals"]["data_root"]),
+                catalog=context.catalog,
+                pipeline=pipelines["__default__"],
+                parameters=loader["parameters"],
+                config=ProjectConfig.model_validate(tree),
+            )
+    except UserError as error:
+        raise click.ClickException(str(error)) from None
