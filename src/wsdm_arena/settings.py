@@ -4,6 +4,7 @@ import warnings
 
 from wsdm_arena.config_loader import LocalLastConfigLoader
 from wsdm_arena.hooks import Preflight
+from wsdm_arena.session import UpToDateSession
 
 # Kedro 1.7 calls a function that omegaconf 2.4 renamed, several times a run; nothing a user could act on.
 warnings.filterwarnings("ignore", message=r"register_new_resolver\(\) is deprecated")
@@ -12,6 +13,7 @@ warnings.filterwarnings("ignore", message=r"One or more dataset names contain '\
 
 HOOKS = (Preflight(),)
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
+SESSION_CLASS = UpToDateSession
 CONFIG_LOADER_CLASS = LocalLastConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

@@ -47,7 +47,7 @@ def name(resolved: ResolvedJudge, **changes) -> str:
         {"log_every_updates": 7},
         {"checkpoint": {"every_minutes": 1}},
         {"compile_layers": True},
-        {"evaluation": {"every_updates": 5, "from_fraction": 0.5, "max_battles": 9}},
+        {"evaluation": {"every_updates": 5, "from_fraction": 0.5, "max_battles": 9, "keep_checkpoints": True}},
     ],
 )
 def test_what_only_changes_the_order_of_summation_is_not_in_it(training):
@@ -66,7 +66,6 @@ def test_what_only_changes_the_order_of_summation_is_not_in_it(training):
         {"gradient_reduction_dtype": "bfloat16"},
         {"language_modeling_weight": 0.5},
         {"evaluation": {"battles_at_start": 0}},
-        {"evaluation": {"keep_checkpoints": True}},
     ],
 )
 def test_what_changes_the_result_is_in_it(training):

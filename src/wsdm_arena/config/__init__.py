@@ -1,6 +1,6 @@
 """Frozen, validated configuration. The classes are the reference: YAML holds only what differs from them."""
 
-from wsdm_arena.config.base import StrictConfig, deep_merge
+from wsdm_arena.config.base import WITHOUT_EFFECT, StrictConfig, deep_merge, describe_effect
 from wsdm_arena.config.cascade import CascadeConfig, SubmissionConfig
 from wsdm_arena.config.export import ExportConfig
 from wsdm_arena.config.generation import AnswerModelConfig, GenerationConfig, MiningConfig, RoundConfig, SamplingConfig
@@ -30,6 +30,7 @@ __all__ = [
     "HELD_OUT_VARIANT",
     "STAGES",
     "TRAINING_TABLES",
+    "WITHOUT_EFFECT",
     "AnswerModelConfig",
     "BackboneConfig",
     "CascadeConfig",
@@ -68,5 +69,6 @@ __all__ = [
     "TruncationConfig",
     "TruncationPolicy",
     "deep_merge",
+    "describe_effect",
     "resolve_judge",
 ]

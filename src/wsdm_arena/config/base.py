@@ -1,7 +1,7 @@
-"""The one base class of every configuration section, and how overlays are merged."""
+"""The base class of every configuration section, how overlays are merged, and what of a section results depend on."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,6 +10,39 @@ class StrictConfig(BaseModel):
     """A frozen section of the parameter tree in which an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class _WithoutEffect:
+    """See :data:`WITHOUT_EFFECT`."""
+
+    def __repr__(self) -> str:
+        return "WITHOUT_EFFECT"
+
+
+WITHOUT_EFFECT: Final = _WithoutEffect()
+"""Marks a field, ``Annotated[int, WITHOUT_EFFECT]``, that changes at most the order of summation, as the number of
+processes does, or what is logged: work that was done with another value of it is not done again."""
+
+
+def describe_effect(value: Any) -> Any:
+    """What of a parameter a result depends on, as JSON: sections without their fields marked :data:`WITHOUT_EFFECT`.
+
+    Example:
+        >>> from wsdm_arena.config.training import LauncherConfig
+        >>> describe_effect(LauncherConfig(processes_per_node=4))
+        {}
+    """
+    if isinstance(value, BaseModel):
+        return {
+            name: describe_effect(getattr(value, name))
+            for name, field in type(value).model_fields.items()
+            if WITHOUT_EFFECT not in field.metadata
+        }
+    if isinstance(value, Mapping):
+        return {str(key): describe_effect(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [describe_effect(inner) for inner in value]
+    return value
 
 
 def deep_merge(*layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from wsdm_arena.config.base import StrictConfig
+from wsdm_arena.config.base import WITHOUT_EFFECT, StrictConfig
 from wsdm_arena.config.judges import AttentionName
 
 
@@ -45,12 +45,12 @@ class SubmissionConfig(StrictConfig):
     time_budget_s: float | None = Field(default=None, gt=0)
     """Wall-clock seconds of one cascade, loading included; what the second judge leaves unread keeps the first's
     verdict; what the first leaves unread, the longest pairs, goes to the longer answer."""
-    max_tokens_per_batch: int = Field(default=8_192, ge=1)
+    max_tokens_per_batch: Annotated[int, WITHOUT_EFFECT] = Field(default=8_192, ge=1)
     """Packed tokens of a micro-batch; a longer single sequence gets one of its own."""
-    devices: tuple[str, ...] = Field(default=("auto",), min_length=1)
+    devices: Annotated[tuple[str, ...], WITHOUT_EFFECT] = Field(default=("auto",), min_length=1)
     """Where a judge runs; with several, such as ``[cuda:0, cuda:1]``, its layers are split over them and micro-batches
     follow one another through them. ``auto``: the GPU if there is one."""
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
     """Of weights and activations; ``auto``: bfloat16 where the GPU has it, else float16, float32 without a GPU."""
-    attention: AttentionName = "auto"
+    attention: Annotated[AttentionName, WITHOUT_EFFECT] = "auto"
     """Kernel for packed sequences; ``auto`` takes the fastest that this machine and model allow."""

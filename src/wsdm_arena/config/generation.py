@@ -1,10 +1,10 @@
 """Which prompts are mined from conversations, and who answers them how."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from wsdm_arena.config.base import StrictConfig
+from wsdm_arena.config.base import WITHOUT_EFFECT, StrictConfig
 
 EngineName = Literal["vllm", "openai", "transformers", "simulator"]
 Slice = tuple[int, int | None]
@@ -67,9 +67,9 @@ class AnswerModelConfig(StrictConfig):
     """Directory or hub name; the endpoint's name of the model; the simulated model's name."""
     revision: str | None = None
     """Commit of the hub's repository."""
-    tensor_parallel_size: int = Field(default=1, ge=1)
+    tensor_parallel_size: Annotated[int, WITHOUT_EFFECT] = Field(default=1, ge=1)
     """GPUs that share the weights of one copy; ``vllm`` only."""
-    data_parallel_size: int = Field(default=1, ge=1)
+    data_parallel_size: Annotated[int, WITHOUT_EFFECT] = Field(default=1, ge=1)
     """Copies that share the prompts; ``vllm`` only."""
     trust_remote_code: bool = False
     """Run Python code that comes with the weights."""
@@ -77,13 +77,13 @@ class AnswerModelConfig(StrictConfig):
     """Longest sequence, prompt and answer; null: as the model says."""
     base_url: str | None = None
     """Of the endpoint, such as ``https://host/v1``; ``openai`` only."""
-    api_key_variable: str | None = None
+    api_key_variable: Annotated[str | None, WITHOUT_EFFECT] = None
     """Name of the environment variable that holds the endpoint's key; null: none is needed."""
-    max_concurrency: int = Field(default=16, ge=1)
+    max_concurrency: Annotated[int, WITHOUT_EFFECT] = Field(default=16, ge=1)
     """Requests that are under way at once (``openai``); prompts in a batch (``transformers``)."""
-    timeout_s: float = Field(default=600.0, gt=0)
+    timeout_s: Annotated[float, WITHOUT_EFFECT] = Field(default=600.0, gt=0)
     """Seconds until a request counts as failed; ``openai`` only."""
-    remove_weights: bool = False
+    remove_weights: Annotated[bool, WITHOUT_EFFECT] = False
     """Delete the model from the hub's cache once all its answers are there."""
 
     @model_validator(mode="after")
@@ -130,9 +130,9 @@ class GenerationConfig(StrictConfig):
     """The same for every answer model."""
     answer_models: dict[str, AnswerModelConfig] = Field(default_factory=dict)
     """By name, as the column ``model_a`` shall show it."""
-    vllm: VLLMConfig = VLLMConfig()
+    vllm: Annotated[VLLMConfig, WITHOUT_EFFECT] = VLLMConfig()
     """Where vLLM lives."""
-    retries: RetryConfig = RetryConfig()
+    retries: Annotated[RetryConfig, WITHOUT_EFFECT] = RetryConfig()
     """Back-off."""
 
     @model_validator(mode="after")

@@ -1,10 +1,10 @@
 """What a judge is: backbone, head, attention."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from wsdm_arena.config.base import StrictConfig
+from wsdm_arena.config.base import WITHOUT_EFFECT, StrictConfig
 from wsdm_arena.config.prompts import TruncationPolicy
 from wsdm_arena.config.training import TrainingConfig
 
@@ -49,7 +49,7 @@ class JudgeConfig(StrictConfig):
     """Whether the chat template takes a system message; without one the instruction opens the user's message."""
     head: HeadConfig = HeadConfig()
     """Classifier on top of the backbone."""
-    attention: AttentionName = "auto"
+    attention: Annotated[AttentionName, WITHOUT_EFFECT] = "auto"
     """Kernel for packed sequences; ``auto`` takes the fastest that this machine and model allow."""
     sliding_window: bool = True
     """False reads the whole sequence in every layer of a backbone that has sliding-window layers."""
@@ -84,7 +84,7 @@ class ResolvedJudge(StrictConfig):
     judge: str
     system_role: bool
     head: HeadConfig
-    attention: AttentionName
+    attention: Annotated[AttentionName, WITHOUT_EFFECT]
     sliding_window: bool
     truncation: TruncationPolicy
     training: TrainingConfig

@@ -1,10 +1,10 @@
 """What a training does: optimizer, schedule, batches, precision, sharding, checkpoints."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from wsdm_arena.config.base import StrictConfig
+from wsdm_arena.config.base import WITHOUT_EFFECT, StrictConfig
 
 OptimizerName = Literal["adamw", "stable_adamw"]
 DType = Literal["bfloat16", "float32"]
@@ -52,13 +52,13 @@ class EvaluationConfig(StrictConfig):
 
     battles_at_start: int = Field(default=500, ge=0)
     """Size of the seeded sample of the held-out fold that is scored before the first update."""
-    every_updates: int | None = Field(default=None, ge=1)
+    every_updates: Annotated[int | None, WITHOUT_EFFECT] = Field(default=None, ge=1)
     """Updates between two evaluations; null: none but at start and end."""
-    from_fraction: float = Field(default=0.0, ge=0, le=1)
+    from_fraction: Annotated[float, WITHOUT_EFFECT] = Field(default=0.0, ge=0, le=1)
     """Not before this share of the updates is done."""
-    keep_checkpoints: bool = False
+    keep_checkpoints: Annotated[bool, WITHOUT_EFFECT] = False
     """Also keep the judge as it was at each of these evaluations."""
-    max_battles: int | None = Field(default=None, ge=1)
+    max_battles: Annotated[int | None, WITHOUT_EFFECT] = Field(default=None, ge=1)
     """Size of the seeded sample of the held-out fold that these evaluations read; all of it by default."""
 
 
@@ -79,26 +79,26 @@ class TrainingConfig(StrictConfig):
     """Train on a seeded draw of at most this many battles a phase; all of them by default."""
     battles_per_update: int = Field(default=80, ge=1)
     """Global batch; every battle is read in both orders, so twice as many sequences."""
-    max_tokens_per_micro_batch: int = Field(default=16_384, ge=1)
+    max_tokens_per_micro_batch: Annotated[int, WITHOUT_EFFECT] = Field(default=16_384, ge=1)
     """Packed tokens a rank reads in one forward; a longer single sequence gets a micro-batch of its own."""
-    max_tokens_per_scoring_batch: int | None = Field(default=None, ge=1)
+    max_tokens_per_scoring_batch: Annotated[int | None, WITHOUT_EFFECT] = Field(default=None, ge=1)
     """The same for scoring, which keeps no activations; as in training by default."""
     dtype: DType = "bfloat16"
     """Type of weights, activations and optimizer state; float16 would need loss scaling, which there is none of."""
     gradient_reduction_dtype: Literal["bfloat16", "float32"] = "float32"
     """Type in which gradients are summed over ranks; without effect on one process. Judges whose gradients exceed
     1 GiB in it are summed over ranks after each micro-step, and over micro-steps in ``dtype``."""
-    sharding: Literal["gradients", "full"] = "gradients"
+    sharding: Annotated[Literal["gradients", "full"], WITHOUT_EFFECT] = "gradients"
     """``gradients``: weights stay gathered between forward and backward; ``full``: gathered anew in each."""
-    activation_checkpointing: bool = True
+    activation_checkpointing: Annotated[bool, WITHOUT_EFFECT] = True
     """Compute each layer's activations again in the backward pass: less memory, about a third more time."""
     language_modeling_weight: float = Field(default=0.0, ge=0)
     """Weight of a next-token loss beside the judge loss; for backbones that are trained from scratch."""
-    compile_layers: bool = False
+    compile_layers: Annotated[bool, WITHOUT_EFFECT] = False
     """``torch.compile`` each decoder layer."""
-    log_every_updates: int = Field(default=1, ge=1)
+    log_every_updates: Annotated[int, WITHOUT_EFFECT] = Field(default=1, ge=1)
     """Updates between two lines of ``metrics.jsonl``."""
-    checkpoint: CheckpointConfig = CheckpointConfig()
+    checkpoint: Annotated[CheckpointConfig, WITHOUT_EFFECT] = CheckpointConfig()
     """How much work a killed run may lose."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Scores while training goes on."""
@@ -107,23 +107,23 @@ class TrainingConfig(StrictConfig):
 class LauncherConfig(StrictConfig):
     """How the processes of a training are started."""
 
-    processes_per_node: int = Field(default=1, ge=1)
+    processes_per_node: Annotated[int, WITHOUT_EFFECT] = Field(default=1, ge=1)
     """One a GPU, or a share of the CPU's cores each."""
-    nodes: int = Field(default=1, ge=1)
+    nodes: Annotated[int, WITHOUT_EFFECT] = Field(default=1, ge=1)
     """Machines that train together."""
-    rendezvous_endpoint: str | None = None
+    rendezvous_endpoint: Annotated[str | None, WITHOUT_EFFECT] = None
     """``host:port`` that all nodes reach; required for more than one node."""
-    prefix: tuple[str, ...] = ()
+    prefix: Annotated[tuple[str, ...], WITHOUT_EFFECT] = ()
     """Put before the torchrun command, such as ``[srun, --nodes=2]``."""
-    threads_per_process: int | None = Field(default=None, ge=1)
+    threads_per_process: Annotated[int | None, WITHOUT_EFFECT] = Field(default=None, ge=1)
     """CPU threads of PyTorch; null: ``OMP_NUM_THREADS``, else 1 where processes share a node."""
-    backend: Literal["auto", "nccl", "gloo"] = "auto"
+    backend: Annotated[Literal["auto", "nccl", "gloo"], WITHOUT_EFFECT] = "auto"
     """``auto``: NCCL on GPUs, gloo without."""
-    device: Literal["auto", "cuda", "cpu"] = "auto"
+    device: Annotated[Literal["auto", "cuda", "cpu"], WITHOUT_EFFECT] = "auto"
     """``auto``: GPUs where there are any."""
-    scoring_processes: int | None = Field(default=None, ge=1)
+    scoring_processes: Annotated[int | None, WITHOUT_EFFECT] = Field(default=None, ge=1)
     """Processes that score a whole table; 1 scores within the command itself; null: as many as train on one node."""
-    stop_grace_s: float = Field(default=35.0, gt=0)
+    stop_grace_s: Annotated[float, WITHOUT_EFFECT] = Field(default=35.0, gt=0)
     """How long torchrun may take to stop its workers before they are killed."""
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from wsdm_arena.config import ResolvedJudge
+from wsdm_arena.config import ResolvedJudge, describe_effect
 from wsdm_arena.errors import UserError
 from wsdm_arena.runs.files import MANIFEST, find_damage, read_descriptions
 
@@ -19,21 +19,6 @@ FORMAT = 1
 """Raised when the code changes what a training computes, so that older results are not taken for current ones."""
 SCORING_FORMAT = 1
 """The same for the scoring of a table."""
-
-_WITHOUT_EFFECT: dict[str, Any] = {
-    "attention": True,
-    "training": {
-        "activation_checkpointing": True,
-        "checkpoint": True,
-        "compile_layers": True,
-        "evaluation": {"every_updates": True, "from_fraction": True, "max_battles": True},
-        "log_every_updates": True,
-        "max_tokens_per_micro_batch": True,
-        "max_tokens_per_scoring_batch": True,
-        "sharding": True,
-    },
-}
-"""Keys of a judge that change at most the order of summation, as the number of processes does."""
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:
@@ -112,11 +97,10 @@ def training_fingerprint(
         seed: Of every draw.
         num_classes: Of the head.
     """
-    described = judge.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
     return fingerprint(
         {
             "format": FORMAT,
-            "judge": described,
+            "judge": describe_effect(judge),
             "backbone": backbone,
             "inputs": dict(inputs),
             "seed": seed,

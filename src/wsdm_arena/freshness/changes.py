@@ -1,0 +1,75 @@
+"""What has changed since a node ran, in words."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from wsdm_arena.freshness.node_work import NodeWork
+from wsdm_arena.runs.ledger import NodeRecord, Stored
+
+_SHOWN_CHARACTERS = 60
+
+
+def explain_changes(record: NodeRecord, work: NodeWork, outputs: Mapping[str, Stored]) -> tuple[str, ...]:
+    """Say what makes a node run again; nothing if it is up to date.
+
+    Args:
+        record: Of its last completed run.
+        work: What it would be run on now.
+        outputs: What it made, as it is now.
+    """
+    return (
+        *_code_changes(record, work),
+        *parameter_changes(record.parameters, work.parameters),
+        *_input_changes(record.inputs, work.inputs),
+        *_output_changes(record.outputs, outputs),
+    )
+
+
+def parameter_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """One line for each leaf that differs: ``training.epochs: 1 -> 2``."""
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    for name in sorted(old.keys() | new.keys()):
+        if name not in old:
+            yield f"{name}: {_shown(new[name])} is new"
+        elif name not in new:
+            yield f"{name}: {_shown(old[name])} is gone"
+        elif old[name] != new[name]:
+            yield f"{name}: {_shown(old[name])} -> {_shown(new[name])}"
+
+
+def _code_changes(record: NodeRecord, work: NodeWork) -> Iterator[str]:
+    if record.code_format != work.code_format:
+        yield f"its code computes something else now (format {record.code_format} -> {work.code_format})"
+
+
+def _input_changes(before: Mapping[str, Stored], now: Mapping[str, Stored]) -> Iterator[str]:
+    for name in sorted(before.keys() | now.keys()):
+        if name not in before:
+            yield f"{name} is a new input"
+        elif name not in now:
+            yield f"{name} is no input any more"
+        elif before[name].digest != now[name].digest:
+            gone, there = now[name].digest == "absent", before[name].digest == "absent"
+            yield f"{name} {'is gone' if gone else 'is there now' if there else 'has changed'}"
+
+
+def _output_changes(before: Mapping[str, Stored], now: Mapping[str, Stored]) -> Iterator[str]:
+    for name in sorted(now):
+        if name not in before:
+            yield f"{name} is a new output"
+        elif before[name].digest != now[name].digest:
+            yield f"{name} is not as it was made"
+
+
+def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{prefix}.{key}" if prefix else str(key).removeprefix("params:"))
+    else:
+        yield prefix, value
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."

@@ -1,0 +1,88 @@
+"""Which nodes are up to date, and why the others are not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from wsdm_arena.freshness.changes import explain_changes
+from wsdm_arena.freshness.node_work import ABSENT, NodeWork, describe_stored, describe_work
+from wsdm_arena.io.path import FolderDataset
+from wsdm_arena.runs.digests import DigestCache
+from wsdm_arena.runs.ledger import NodeRecord
+
+
+class State(StrEnum):
+    """Of a node."""
+
+    FRESH = "fresh"
+    """It ran on just this, and what it made is as it left it."""
+    STALE = "stale"
+    """What it depends on, or what it made, has changed since."""
+    MISSING = "missing"
+    """It has never run here, or what it made is gone."""
+    WAITING = "waiting"
+    """Up to date but for nodes before it that are not: whether it must run shows when these have."""
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """How things stand with one node."""
+
+    node: str
+    state: State
+    reasons: tuple[str, ...]
+    """Why it is not fresh, one line each."""
+    work: NodeWork
+    """What it would be run on."""
+    record: NodeRecord | None
+    """Its last completed run."""
+
+
+class Freshness:
+    """Compares the ledger with what is on disk and in the configuration.
+
+    Args:
+        catalog: Of the environment.
+        latest: By node, its last ``done`` record, see :meth:`~wsdm_arena.runs.ledger.Ledger.latest`.
+        cache: Of digests.
+    """
+
+    def __init__(self, catalog: DataCatalog, latest: Mapping[str, NodeRecord], cache: DigestCache) -> None:
+        self._catalog = catalog
+        self._latest = latest
+        self._cache = cache
+
+    def examine(self, node: Node) -> NodeState:
+        """Judge one node by itself: what comes before it is taken as it is."""
+        work = describe_work(node, self._catalog, self._cache)
+        record = self._latest.get(node.name)
+        if record is None:
+            return NodeState(node.name, State.MISSING, ("it has not been run here",), work, None)
+        outputs = describe_stored(node.outputs, self._catalog, self._cache)
+        if gone := sorted(name for name, stored in outputs.items() if stored == ABSENT):
+            return NodeState(node.name, State.MISSING, tuple(f"{name} is gone" for name in gone), work, record)
+        reasons = explain_changes(record, work, outputs)
+        if self._writes_unseen(node):
+            reasons = (*reasons, "what it writes is in no catalog entry, so it runs each time")
+        return NodeState(node.name, State.STALE if reasons else State.FRESH, reasons, work, record)
+
+    def survey(self, pipeline: Pipeline) -> dict[str, NodeState]:
+        """Judge every node of a pipeline, those before it first; fresh nodes behind others that are not are waiting."""
+        states: dict[str, NodeState] = {}
+        parents = {node.name: {parent.name for parent in found} for node, found in pipeline.node_dependencies.items()}
+        for node in pipeline.nodes:
+            state = self.examine(node)
+            pending = sorted(name for name in parents[node.name] if states[name].state is not State.FRESH)
+            if state.state is State.FRESH and pending:
+                shown = ", ".join(pending[:3]) + (f" and {len(pending) - 3} more" if len(pending) > 3 else "")
+                state = replace(state, state=State.WAITING, reasons=(f"{shown} must run first",))
+            states[node.name] = state
+        return states
+
+    def _writes_unseen(self, node: Node) -> bool:
+        """A node without outputs that is given a folder can only be writing into it."""
+        return not node.outputs and any(isinstance(self._catalog[name], FolderDataset) for name in node.inputs)

@@ -1,0 +1,93 @@
+"""Kedro's session, but one run at a time in a data folder, and one that runs what is not up to date."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import click
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.pipeline import Pipeline
+from kedro.runner import AbstractRunner, SequentialRunner
+
+from wsdm_arena.errors import UserError
+from wsdm_arena.freshness.runner import UpToDateRunner
+from wsdm_arena.processes.lock import lock_directory
+
+_FILTERS = ("tags", "node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs")
+
+
+class UpToDateSession(KedroSession):
+    """``kedro run``, and ``session.run()`` in a notebook: finished work is reused, changed work is done again.
+
+    A runner that is named is used as it is; Kedro's default one gives way to
+    :class:`~wsdm_arena.freshness.runner.UpToDateRunner`.
+    """
+
+    def run(  # type: ignore[override]  # the other arguments are handed on as they are
+        self,
+        pipeline_name: str | None = None,
+        pipeline_names: list[str] | None = None,
+        tags: Iterable[str] | None = None,
+        runner: AbstractRunner | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Run a pipeline, see :meth:`kedro.framework.session.KedroSession.run`.
+
+        Raises:
+            click.ClickException: Nothing was run, and the message says what to do.
+        """
+        names = [pipeline_name] if pipeline_name else pipeline_names
+        self._check_selection(names or ["__default__"], {"tags": tags, **options})
+        data_root = Path(self._project_path, self._get_config_loader()["globals"]["data_root"])
+        with _locked(data_root):
+            if runner is None or type(runner) is SequentialRunner:
+                runner = UpToDateRunner(data_root, self._git_commit())
+            return super().run(pipeline_names=names, tags=tags, runner=runner, **options)
+
+    def _check_selection(self, names: list[str], options: dict[str, Any]) -> None:
+        """Name what does not exist, where Kedro would show a traceback."""
+        self.load_context()  # whoever takes part decides which nodes there are
+        for name in names:
+            if name not in pipelines:
+                like = get_close_matches(name, pipelines) or sorted(pipelines)
+                raise click.UsageError(
+                    f"there is no pipeline {name!r}; nothing was run. Did you mean {', '.join(like)}?"
+                )
+        whole = sum((pipelines[name] for name in names), start=Pipeline([]))
+        if not whole.nodes:
+            raise click.UsageError(
+                f"{', '.join(names)} has no nodes with this roster, so there is nothing to run: it has no students"
+            )
+        try:
+            whole.filter(**{key: options.get(key) for key in _FILTERS}, node_namespaces=options.get("namespaces"))
+        except ValueError as error:
+            raise click.UsageError(f"nothing was run: {error} {_known_namespaces(whole, options)}".strip()) from None
+
+    def _git_commit(self) -> str | None:
+        git = self.store.get("git") or {}
+        commit = git.get("commit_sha")
+        return f"{commit}-dirty" if commit and git.get("dirty") else commit
+
+
+def _known_namespaces(whole: Pipeline, options: dict[str, Any]) -> str:
+    if not options.get("namespaces"):
+        return ""
+    known = sorted({node.namespace for node in whole.nodes if node.namespace})
+    return f"Namespaces are {', '.join(known)}."
+
+
+@contextmanager
+def _locked(data_root: Path) -> Iterator[None]:
+    try:
+        data_root.mkdir(parents=True, exist_ok=True)
+        lock = lock_directory(data_root, wait_s=0)
+        lock.__enter__()
+    except (UserError, OSError) as error:
+        raise click.ClickException(f"nothing was run: {error}") from None
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)
