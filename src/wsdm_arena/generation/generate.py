@@ -24,6 +24,7 @@ from wsdm_arena.generation.hub_cache import remove_from_hub_cache
 from wsdm_arena.preferences.row_report import RowReport
 from wsdm_arena.preferences.texts import clean_texts
 from wsdm_arena.processes.lock import lock_directory
+from wsdm_arena.runs.work import record_work
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +87,9 @@ def generate_answers(
                 answers |= _answer_model(name, rows, generation, folder, contexts.get(name), counter)
     table = _to_table(wanted, answers)
     _report_missing(wanted, table)
+    is_complete = not (table["finish_reason"] == "error").any()
+    had_all = not contexts
+    record_work("answers", folder.name, "reused" if had_all else "made" if is_complete else "incomplete", folder)
     return table
 
 

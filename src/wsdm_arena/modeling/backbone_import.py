@@ -56,6 +56,7 @@ from wsdm_arena.processes.lock import lock_directory
 from wsdm_arena.runs.directories import replacing_directory
 from wsdm_arena.runs.files import MANIFEST, find_damage, link_or_copy
 from wsdm_arena.runs.fingerprint import fingerprint
+from wsdm_arena.runs.work import record_work
 
 __all__ = ["BackboneError", "import_backbone", "read_backbone_manifest"]
 
@@ -113,6 +114,7 @@ def import_backbone(
         files = found.describe(known_files(sorted(root.glob(f"*/{MANIFEST}"))))
         directory = root / _fingerprint(backbone, files)
         if _is_reusable(directory, source):
+            record_work("backbone", directory.name, "reused", directory)
             return directory
         root.mkdir(parents=True, exist_ok=True)
         with lock_directory(root, LOCK_WAIT_S):
@@ -122,6 +124,7 @@ def import_backbone(
                     _import(found, backbone, files, unfinished, source=str(source), progress=progress)
     except (LayoutError, WeightFileError) as error:
         raise BackboneError(str(error)) from error
+    record_work("backbone", directory.name, "made", directory)
     return directory
 
 

@@ -25,6 +25,7 @@ from wsdm_arena.prompts.store_writer import StoreWriter
 from wsdm_arena.prompts.template import RenderedTemplate
 from wsdm_arena.prompts.tokenizers import count_token_ids, fingerprint_tokenizer, load_tokenizer
 from wsdm_arena.runs.files import MANIFEST
+from wsdm_arena.runs.work import record_work
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ def build_token_store(
     if path.exists():
         TokenStore.open(path)
         logger.info("tokens of %s are there already: %s", table, path)
+        record_work("tokens", path.name, "reused", path)
         return path
     battle_tokenizer = BattleTokenizer(
         tokenizer, template, system_role=system_role, truncation=truncation, policy=policy
@@ -101,6 +103,7 @@ def build_token_store(
         writer.finish(manifest, battle_tokenizer)
     store = TokenStore.open(path)
     _log_summary(store)
+    record_work("tokens", path.name, "made", path)
     return path
 
 

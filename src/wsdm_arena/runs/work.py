@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Outcome = Literal["made", "resumed", "reused"]
+Outcome = Literal["made", "resumed", "reused", "incomplete"]
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,12 @@ class Work:
     """One piece of work that lives in a directory of its own, named by its fingerprint."""
 
     kind: str
-    """``training``, ``scoring``, ``tokens``, ``backbone``, ``bundle``, ``mining`` or ``answers``."""
+    """``training``, ``scoring``, ``tokens``, ``backbone``, ``bundle`` or ``answers``."""
     fingerprint: str
     """Same one, same result."""
     outcome: Outcome
-    """``reused``: it was complete; ``resumed``: a part of it was there."""
+    """``reused``: it was complete; ``resumed``: a part of it was there; ``incomplete``: something is missing in it that
+    another run may get."""
     directory: str
     """Where it is kept."""
 

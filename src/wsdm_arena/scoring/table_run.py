@@ -16,6 +16,7 @@ from wsdm_arena.prompts.store import TokenStore
 from wsdm_arena.prompts.tokenizers import fingerprint_tokenizer, load_tokenizer
 from wsdm_arena.runs.files import MANIFEST
 from wsdm_arena.runs.fingerprint import manifest_digest, scoring_fingerprint
+from wsdm_arena.runs.work import record_work
 from wsdm_arena.scoring.run_directory import ScoringDirectory, ScoringError, split_pairs
 
 logger = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ def score_table(request: ScoringConfig, run_dir: Path, launcher: LauncherConfig)
     if run.is_complete(request):
         logger.info("%s: nothing to score, run %s is complete", request.table, request.fingerprint)
         run.remove_parts()  # the process may have been killed just before it did so
+        record_work("scoring", request.fingerprint, "reused", run.path)
         return run.read_predictions()
     require_matching_inputs(request)
     resumed = run.config_file.is_file()
@@ -114,6 +116,7 @@ def score_table(request: ScoringConfig, run_dir: Path, launcher: LauncherConfig)
         _score_with_torchrun(run, _on_this_node(launcher, processes))
     if not run.is_complete(request):
         raise RuntimeError(f"{request.table}: torchrun ended without an error, but {run.complete} is missing")
+    record_work("scoring", request.fingerprint, "resumed" if resumed else "made", run.path)
     return run.read_predictions()
 
 

@@ -18,6 +18,7 @@ from wsdm_arena.runs.fingerprint import (
     table_digest,
     training_fingerprint,
 )
+from wsdm_arena.runs.work import record_work
 from wsdm_arena.training.run import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -116,6 +117,7 @@ def launch_training(run: RunConfig, run_dir: Path, launcher: LauncherConfig) -> 
     if finished.complete:
         RunDirectory(run_dir).verify_complete(run)
         logger.info("%s: nothing to train, run %s is complete", name, run.fingerprint)
+        record_work("training", run.fingerprint, "reused", run_dir)
         return finished
     run_dir.mkdir(parents=True, exist_ok=True)
     resumed = (run_dir / "run.json").exists()
@@ -130,6 +132,7 @@ def launch_training(run: RunConfig, run_dir: Path, launcher: LauncherConfig) -> 
     )
     if not finished.complete:
         raise RuntimeError(f"{name}: torchrun ended without an error, but {run_dir}/complete.json is missing")
+    record_work("training", run.fingerprint, "resumed" if resumed else "made", run_dir)
     return finished
 
 

@@ -12,6 +12,7 @@ from wsdm_arena.config import ExportConfig, PreferencesConfig, ResolvedJudge, Te
 from wsdm_arena.prompts.template import render_template
 from wsdm_arena.prompts.tokenizers import load_tokenizer
 from wsdm_arena.runs.fingerprint import fingerprint, manifest_digest
+from wsdm_arena.runs.work import record_work
 
 logger = logging.getLogger(__name__)
 
@@ -94,10 +95,11 @@ def export_judge(
     if directory.exists():
         try:
             logger.info("%s.%s: bundle %s is there already", judge.stage, judge.judge, Bundle.open(directory).path)
+            record_work("bundle", name, "reused", directory)
             return directory
         except BundleError as error:
             logger.warning("%s.%s: the bundle is exported again: %s", judge.stage, judge.judge, error)
-    return write_bundle(
+    write_bundle(
         directory,
         checkpoint=checkpoint,
         prompt=prompt,
@@ -106,3 +108,5 @@ def export_judge(
         calibration=calibration,
         provenance=provenance,
     )
+    record_work("bundle", name, "made", directory)
+    return directory
