@@ -1,6 +1,6 @@
 """Which nodes are up to date, and why the others are not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -47,28 +47,38 @@ class Freshness:
 
     Args:
         catalog: Of the environment.
-        latest: By node, its last ``done`` record, see :meth:`~wsdm_arena.runs.ledger.Ledger.latest`.
+        history: By node, its ``done`` records, see :meth:`~wsdm_arena.runs.ledger.Ledger.done`.
         cache: Of digests.
     """
 
-    def __init__(self, catalog: DataCatalog, latest: Mapping[str, NodeRecord], cache: DigestCache) -> None:
+    def __init__(self, catalog: DataCatalog, history: Mapping[str, Sequence[NodeRecord]], cache: DigestCache) -> None:
         self._catalog = catalog
-        self._latest = latest
+        self._history = history
         self._cache = cache
 
     def examine(self, node: Node) -> NodeState:
         """Judge one node by itself: what comes before it is taken as it is."""
         work = describe_work(node, self._catalog, self._cache)
-        record = self._latest.get(node.name)
-        if record is None:
+        history = self._history.get(node.name)
+        if not history:
             return NodeState(node.name, State.MISSING, ("it has not been run here",), work, None)
+        record = history[-1]
         outputs = describe_stored(node.outputs, self._catalog, self._cache)
         if gone := sorted(name for name, stored in outputs.items() if stored == ABSENT):
             return NodeState(node.name, State.MISSING, tuple(f"{name} is gone" for name in gone), work, record)
         reasons = explain_changes(record, work, outputs)
         if self._writes_unseen(node):
             reasons = (*reasons, "what it writes is in no catalog entry, so it runs each time")
+        if any(done.outcome == "incomplete" for done in record.work):
+            reasons = (*reasons, "something was missing when it last ran, and is tried again")
         return NodeState(node.name, State.STALE if reasons else State.FRESH, reasons, work, record)
+
+    def find_equal(self, state: NodeState) -> NodeRecord | None:
+        """The newest earlier run of a node on just what it would be run on now; None if there was none."""
+        wanted = state.work.fingerprint
+        history = self._history.get(state.node, ())
+        complete = (record for record in reversed(history) if all(done.outcome != "incomplete" for done in record.work))
+        return next((record for record in complete if record.fingerprint == wanted), None)
 
     def survey(self, pipeline: Pipeline) -> dict[str, NodeState]:
         """Judge every node of a pipeline, those before it first; fresh nodes behind others that are not are waiting."""

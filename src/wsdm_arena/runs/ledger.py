@@ -63,6 +63,8 @@ class NodeRecord(BaseModel):
     """By catalog name."""
     work: tuple[Work, ...] = ()
     """What was made, resumed or reused in directories of its own."""
+    taken_from: str | None = None
+    """Run whose versions of all outputs were made of just this, so that they were taken again."""
     seconds: float = 0.0
     """Wall-clock time, loading and saving included."""
     error: str | None = None
@@ -103,9 +105,17 @@ class Ledger:
         """All of them in their order; lines that cannot be read are passed over with a warning."""
         return list(self._read())
 
+    def done(self) -> dict[str, list[NodeRecord]]:
+        """By node, its records with outcome ``done``, the last one last."""
+        history: dict[str, list[NodeRecord]] = {}
+        for record in self._read():
+            if record.outcome == "done":
+                history.setdefault(record.node, []).append(record)
+        return history
+
     def latest(self) -> dict[str, NodeRecord]:
         """By node, its last record with outcome ``done``."""
-        return {record.node: record for record in self._read() if record.outcome == "done"}
+        return {node: records[-1] for node, records in self.done().items()}
 
     def _read(self) -> Iterator[NodeRecord]:
         if not self.path.exists():
