@@ -1,0 +1,160 @@
+"""``kedro clean``."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from wsdm_arena.cli.entries import entry_paths, names_of
+from wsdm_arena.cli.project import Project, open_project, project_options
+from wsdm_arena.errors import UserError
+from wsdm_arena.processes.lock import lock_directory
+from wsdm_arena.runs.cleaning import VERSION, Cleaned, CleaningPlan, CleaningRules, Item, plan_cleaning
+from wsdm_arena.runs.cleaning import clean as remove_planned
+from wsdm_arena.runs.ledger import Ledger
+
+
+@click.command(name="clean")
+@project_options
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Versions of every catalog entry that stay, the newest ones.",
+)
+@click.option("--delete", is_flag=True, help="Remove what is listed; without it nothing is touched.")
+@click.option("--partial", is_flag=True, help="Unfinished trainings and scorings go, too; they start anew then.")
+@click.option("--unknown", is_flag=True, help="Work directories that the ledger does not name go, too.")
+@click.option("--answers", is_flag=True, help="Answers of models that nothing kept was made of go, too.")
+@click.option("--json", "as_json", is_flag=True, help="For machines; with every item that stays, too.")
+def clean(
+    env: str | None,
+    params: dict[str, Any],
+    keep: int,
+    delete: bool,
+    partial: bool,
+    unknown: bool,
+    answers: bool,
+    as_json: bool,
+) -> None:
+    """List, or with --delete remove, old versions and the work directories that they were made in.
+
+    The newest versions of every entry stay, those that the scoreboard cites, and those of each node's last completed
+    run. Raw data and tables without versions are never touched.
+    """
+    rules = CleaningRules(keep=keep, partial=partial, unknown=unknown, answers=answers)
+    with open_project(env, params) as project:
+        try:
+            plan, done = _clean_locked(project, rules) if delete else (_plan(project, rules), None)
+        except OSError as error:
+            raise click.ClickException(f"nothing was removed: {error}") from None
+    if as_json:
+        click.echo(json.dumps(_as_json(plan, done), indent=2))
+    else:
+        _show(plan, done)
+    if done is not None and done.failures:
+        raise click.exceptions.Exit(1)
+
+
+def _plan(project: Project, rules: CleaningRules) -> CleaningPlan:
+    records = Ledger.of(project.data_root).records()
+    paths = entry_paths(project.catalog, names_of(project.pipeline, records))
+    entries = {name: path for name, (path, is_versioned) in paths.items() if is_versioned}
+    return plan_cleaning(project.data_root, entries, rules)
+
+
+def _clean_locked(project: Project, rules: CleaningRules) -> tuple[CleaningPlan, Cleaned | None]:
+    if not project.data_root.is_dir():
+        return _plan(project, rules), None
+    try:
+        with lock_directory(project.data_root, wait_s=0):
+            plan = _plan(project, rules)  # under the lock, or a run could begin in between
+            return plan, remove_planned(plan)
+    except UserError as error:
+        raise click.ClickException(f"nothing was removed: {error}") from None
+
+
+def _as_json(plan: CleaningPlan, done: Cleaned | None) -> dict[str, Any]:
+    failures = {} if done is None else done.failures
+    return {
+        "data_root": str(plan.data_root),
+        "deleted": done is not None,
+        "freed_bytes": plan.freed_bytes if done is None else done.freed_bytes,
+        "items": [
+            {
+                "path": _relative(plan, item),
+                "kind": item.kind,
+                "removed": item.is_removed,
+                "reason": item.reason,
+                "needs_attention": item.is_odd,
+                "disk_bytes": item.disk_bytes,
+                **({"failure": failures[item.path]} if item.path in failures else {}),
+            }
+            for item in plan.items
+        ],
+    }
+
+
+def _show(plan: CleaningPlan, done: Cleaned | None) -> None:
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    versions = [item for item in plan.items if item.kind == VERSION]
+    if any(item.is_removed for item in versions):
+        console.print(_versions_table(plan, versions))
+    if directories := [item for item in plan.removed if item.kind != VERSION]:
+        console.print(_directories_table(plan, directories))
+    for item in plan.items:
+        if item.is_odd:
+            console.print(f"{'goes' if item.is_removed else 'stays'}: {_relative(plan, item)}: {item.reason}")
+    console.print(_summary(plan, done))
+    for path, failure in {} if done is None else sorted(done.failures.items()):
+        console.print(f"still there: {path}: {failure}")
+
+
+def _versions_table(plan: CleaningPlan, versions: list[Item]) -> Table:
+    table = Table(title="versions", title_justify="left")
+    table.add_column("entry", no_wrap=True)
+    for name in ("stay", "go"):
+        table.add_column(name, justify="right")
+    counts = Counter((str(item.path.parent), item.is_removed) for item in versions)
+    for entry in sorted({str(item.path.parent) for item in versions if item.is_removed}):
+        shown = entry.removeprefix(f"{plan.data_root}/")
+        table.add_row(shown, str(counts[entry, False]), str(counts[entry, True]))
+    return table
+
+
+def _directories_table(plan: CleaningPlan, directories: list[Item]) -> Table:
+    table = Table(title="directories that go", title_justify="left")
+    table.add_column("directory", no_wrap=True)
+    table.add_column("holds", justify="right", no_wrap=True)
+    table.add_column("why")
+    for item in directories:
+        table.add_row(_relative(plan, item), _size(item.disk_bytes), item.reason)
+    return table
+
+
+def _summary(plan: CleaningPlan, done: Cleaned | None) -> str:
+    if not plan.removed:
+        return f"{plan.data_root}: nothing is superseded."
+    items = plan.removed if done is None else done.removed
+    num_versions = sum(item.kind == VERSION for item in items)
+    what = f"{num_versions} versions and {len(items) - num_versions} directories"
+    if done is not None:
+        return f"{what} removed; {_size(done.freed_bytes)} are free again."
+    return f"{what} may go; that frees {_size(plan.freed_bytes)}. Nothing was touched; --delete removes them."
+
+
+def _relative(plan: CleaningPlan, item: Item) -> str:
+    inside = plan.data_root in item.path.parents
+    return item.path.relative_to(plan.data_root).as_posix() if inside else str(item.path)
+
+
+def _size(num_bytes: int) -> str:
+    """In units of 1,000, as disks are sold."""
+    size, units = float(num_bytes), ["B", "kB", "MB", "GB", "TB"]
+    while size >= 1_000 and len(units) > 1:
+        size, units = size / 1_000, units[1:]
+    return f"{size:.0f} B" if units[0] == "B" else f"{size:.1f} {units[0]}"

@@ -1,0 +1,35 @@
+"""Where catalog entries keep their versions, also those of judges that no longer take part."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from kedro.io import AbstractVersionedDataset, DataCatalog
+from kedro.pipeline import Pipeline
+
+from wsdm_arena.runs.ledger import NodeRecord
+
+_TRANSCODINGS = ("", "@pandas", "@path")
+"""The ledger names entries without them."""
+
+
+def names_of(pipeline: Pipeline, records: Iterable[NodeRecord]) -> set[str]:
+    """Names of entries that a pipeline or the ledger knows, without transcoding."""
+    in_ledger = {name for record in records for name in (*record.inputs, *record.outputs)}
+    in_pipeline = {name for name in pipeline.datasets() if name != "parameters" and not name.startswith("params:")}
+    return {name.partition("@")[0] for name in in_pipeline | in_ledger}
+
+
+def entry_paths(catalog: DataCatalog, names: Iterable[str]) -> dict[str, tuple[Path, bool]]:
+    """Path of each entry that is a file or directory, and whether it has versions; what the catalog lacks is left out.
+
+    Of an entry with versions it is the folder that holds them.
+    """
+    found = {}
+    for name in sorted(names):
+        spelled = next((name + coding for coding in _TRANSCODINGS if name + coding in catalog), None)
+        dataset = None if spelled is None else catalog.get(spelled)
+        if isinstance(dataset, AbstractVersionedDataset):
+            path = Path(os.path.abspath(str(dataset._filepath)))
+            found[name] = (path, dataset._version is not None)
+    return found
