@@ -66,14 +66,14 @@ def test_a_kill_between_marker_and_file_disowns_nothing(tmp_path, monkeypatch):
     dataset.save(TABLE)
     import wsdm_arena.io.raw_table as module
 
-    original, calls = module._note, []
+    original, calls = module.note, []
 
-    def die_after_first(path, hashes):
-        original(path, hashes)
+    def die_after_first(path, contents):
+        original(path, contents)
         calls.append(path)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_note", die_after_first)
+    monkeypatch.setattr(module, "note", die_after_first)
     with pytest.raises(KeyboardInterrupt):
         dataset.save(OTHER)
     assert len(calls) == 1

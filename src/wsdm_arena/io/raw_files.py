@@ -1,7 +1,7 @@
 """Raw data that is not one table: shards of many files, and checkpoints."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,6 +10,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import find_kedro_project
 
 from wsdm_arena.io.raw_table import RawTableDataset
+from wsdm_arena.io.simulated_files import SimulatedFile, find_simulated, hash_file
 from wsdm_arena.preferences.raw_tables import RawTableError, find_files
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,17 @@ class RawShardsDataset(AbstractDataset[Sequence[pd.DataFrame], list[Path]]):
             return f"{error}. {self._cure}`kedro run --pipelines simulated_arena` writes simulated ones."
         return ""
 
+    def simulated_files(self, sha256: Callable[[Path], str] = hash_file) -> list[SimulatedFile]:
+        """Which shards are as the simulated arena wrote them.
+
+        Args:
+            sha256: Gives a file's hash.
+
+        Raises:
+            DatasetError: A marker is damaged.
+        """
+        return [] if self.describe_absence() else find_simulated(self._find_files(), sha256)
+
     def _shard(self, index: int, count: int) -> RawTableDataset:
         name = self._shard_name.format(index=index, count=count)
         return RawTableDataset(filepath=str(Path(self._filepath) / name))
@@ -141,6 +153,19 @@ class RawCheckpointDataset(AbstractDataset[NoReturn, Path]):
             f"name another backbone in judges.{self._filepath.name}.backbone.source, or let "
             "`kedro run --pipelines simulated_checkpoints` write a tiny one"
         )
+
+    def simulated_files(self, sha256: Callable[[Path], str] = hash_file) -> list[SimulatedFile]:
+        """Which of its files are as the simulated arena wrote them.
+
+        Args:
+            sha256: Gives a file's hash.
+
+        Raises:
+            DatasetError: The folder's marker is damaged.
+        """
+        if not self._filepath.is_dir():
+            return []
+        return find_simulated(sorted(path for path in self._filepath.iterdir() if path.is_file()), sha256)
 
     def _exists(self) -> bool:
         return not self.describe_absence()

@@ -1,10 +1,7 @@
 """Raw tables: read whatever the user has, write nothing but what the simulated arena wrote before."""
 
 import glob
-import hashlib
-import json
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +10,22 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import find_kedro_project
 
+from wsdm_arena.io.simulated_files import (
+    MARKER_NAME,
+    SimulatedFile,
+    describe_written,
+    find_simulated,
+    find_written,
+    hash_file,
+    note,
+    noted,
+)
 from wsdm_arena.preferences.raw_tables import TEXT_COLUMNS, RawTableError, find_files, read_raw_tables
 from wsdm_arena.runs.files import replacing_file
 
 logger = logging.getLogger(__name__)
 
-MARKER_NAME = ".simulated_arena.json"
-"""Lists the files of its folder that the simulated arena wrote, with the hashes of their contents."""
+__all__ = ["MARKER_NAME", "RawTableDataset"]
 
 _WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
     ".parquet": lambda table, path: table.to_parquet(path, index=False),
@@ -87,9 +93,9 @@ class RawTableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
         path = self.check_writable()
         with replacing_file(path) as partial:
             _WRITERS[path.suffix](data, partial)
-            written = _hash_file(partial)
-            _note(path, [*_noted_hashes(path), written])  # before the file, or a crash between would disown it
-        _note(path, [written])
+            written = describe_written(partial)
+            note(path, [*noted(path), written])  # before the file, or a crash between would disown it
+        note(path, [written])
 
     def describe_absence(self) -> str:
         """Say which file is missing and where it could come from; empty if all are there."""
@@ -113,12 +119,23 @@ class RawTableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
         if isinstance(self._filepath, list) or path.suffix not in _WRITERS or _names_many(path):
             known = ", ".join(_WRITERS)
             raise DatasetError(f"{self._filepath} is no single file ({known}) to write to; nothing was changed")
-        if path.exists() and _hash_file(path) not in _noted_hashes(path):
+        if path.exists() and find_written(path, noted(path)) is None:
             raise DatasetError(
                 f"{path} was not written by the simulated arena, or was changed since; nothing was changed. "
                 "Move it away to simulate, or read it: --params raw.train=<files> (or raw.test)."
             )
         return path
+
+    def simulated_files(self, sha256: Callable[[Path], str] = hash_file) -> list[SimulatedFile]:
+        """Which of its files are as the simulated arena wrote them.
+
+        Args:
+            sha256: Gives a file's hash.
+
+        Raises:
+            DatasetError: A marker is damaged.
+        """
+        return [] if self.describe_absence() else find_simulated(self._find_files(), sha256)
 
     def _find_files(self) -> list[Path]:
         return find_files(self._filepath, relative_to=find_kedro_project(Path.cwd()) or Path.cwd())
@@ -139,30 +156,3 @@ def _names_many(path: Path) -> bool:
         return False
     unsure = path.name if path.parent.is_dir() else str(path)
     return path.is_dir() or "," in unsure or glob.has_magic(unsure)
-
-
-def _noted_hashes(path: Path) -> list[str]:
-    return _read_marker(path.with_name(MARKER_NAME)).get(path.name, [])
-
-
-def _note(path: Path, hashes: list[str]) -> None:
-    marker = path.with_name(MARKER_NAME)
-    files = _read_marker(marker) | {path.name: hashes}
-    with replacing_file(marker) as partial:
-        partial.write_text(json.dumps({"simulated": files}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _read_marker(marker: Path) -> dict[str, list[str]]:
-    if not marker.exists():
-        return {}
-    try:
-        return json.loads(marker.read_text(encoding="utf-8"))["simulated"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DatasetError(
-            f"{marker} is damaged ({error}); nothing was changed. Remove it and the files beside it."
-        ) from error
-
-
-def _hash_file(path: Path) -> str:
-    with open(os.fspath(path), "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

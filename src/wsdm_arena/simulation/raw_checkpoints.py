@@ -1,6 +1,7 @@
 """The checkpoints that a contest entry would offer for download: tiny backbones in its inference layout."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from wsdm_arena.runs.directories import replacing_directory
 from wsdm_arena.runs.files import describe_file, flush
 
 MARKER_NAME = ".simulated_arena.json"
-"""Lists the other files of its directory, all of which the simulated arena wrote, with the hashes of their contents."""
+"""Lists the other files of its directory, all of which the simulated arena wrote, with the hashes of their contents,
+and names the environment in which it did."""
 
 _NUM_CLASSES = 3
 """A wins, B wins, tie: what the contest of 2024 asked for."""
@@ -96,5 +98,6 @@ def _write(source: Path, directory: Path) -> None:
         write_fused_files(source, partial, head=head.state_dict())
         hashes = {path.name: describe_file(path)["sha256"] for path in sorted(partial.iterdir())}
         marker = partial / MARKER_NAME
-        marker.write_text(json.dumps({"simulated": hashes}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        env = {"env": os.environ["KEDRO_ENV"]} if "KEDRO_ENV" in os.environ else {}  # set by a hook
+        marker.write_text(json.dumps({"simulated": hashes, **env}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         flush(marker)

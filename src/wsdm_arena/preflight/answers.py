@@ -1,0 +1,69 @@
+"""Whether anybody can answer the mined prompts."""
+
+import os
+
+from wsdm_arena.io.raw_files import RawShardsDataset
+from wsdm_arena.preflight.gpus import visible_gpus
+from wsdm_arena.preflight.planned_run import PlannedRun
+
+
+def check_answer_models(run: PlannedRun) -> list[str]:
+    """Say in the first seconds, and not after the teachers' training, that nobody can answer."""
+    if "generate_answers" not in run.names or not _has_prompts(run):
+        return []
+    return [*_missing_keys(run), *_missing_vllm(run), *_too_few_gpus(run), *_unknown_prompts(run)]
+
+
+def _has_prompts(run: PlannedRun) -> bool:
+    """Without conversations nothing is asked; an earlier run may have mined others."""
+    dataset = run.catalog["conversations"]
+    return "mine_prompts" not in run.names or not (isinstance(dataset, RawShardsDataset) and dataset.describe_absence())
+
+
+def _asked(run: PlannedRun, engine: str | None = None) -> list[str]:
+    generation = run.config.generation
+    asked = dict.fromkeys(name for round_ in generation.rounds.values() for name in round_.answer_models)
+    return [name for name in asked if engine in (None, generation.answer_models[name].engine)]
+
+
+def _missing_keys(run: PlannedRun) -> list[str]:
+    models = run.config.generation.answer_models
+    return [
+        f"generation.answer_models.{name}: environment variable {variable} is not set"
+        for name in _asked(run)
+        if (variable := models[name].api_key_variable) and variable not in os.environ
+    ]
+
+
+def _missing_vllm(run: PlannedRun) -> list[str]:
+    python = run.config.generation.vllm.python
+    if not _asked(run, "vllm") or (run.project / python).exists():
+        return []
+    return [f"generation.vllm.python: {python} is not there; vLLM needs an environment of its own"]
+
+
+def _too_few_gpus(run: PlannedRun) -> list[str]:
+    asked, gpus = _asked(run, "vllm"), visible_gpus()
+    if not asked or gpus is None:
+        return []
+    problems = []
+    for name in asked:
+        model = run.config.generation.answer_models[name]
+        needed = model.tensor_parallel_size * model.data_parallel_size
+        if needed > len(gpus):
+            problems.append(
+                f"generation.answer_models.{name}: {model.tensor_parallel_size} x {model.data_parallel_size} GPUs "
+                f"(tensor_parallel_size x data_parallel_size) are asked for, there are {len(gpus)}"
+            )
+    return problems
+
+
+def _unknown_prompts(run: PlannedRun) -> list[str]:
+    if not _asked(run, "simulator") or not run.catalog.load("conversations"):
+        return []
+    if not run.catalog.load("simulated_prompts").empty:
+        return []
+    return [
+        "generation.rounds: simulated models know the simulated arena's prompts only, and these are other "
+        "conversations; name answer models of your own"
+    ]

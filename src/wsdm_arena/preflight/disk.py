@@ -1,0 +1,65 @@
+"""Whether there is room for what a run makes, and whether it can be written at all."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from wsdm_arena.preflight.planned_run import PlannedRun
+
+_PROBE = bytes(1 << 16)
+"""What is written to see whether anything can be: more than a file system keeps aside for names."""
+
+
+def check_disk(needed_bytes: int, data_root: Path) -> list[str]:
+    """Compare what a run still needs with the free bytes of the file system that holds the data.
+
+    Args:
+        needed_bytes: What the run will add.
+        data_root: The folder that it is added to; it need not be there.
+    """
+    free = shutil.disk_usage(existing_folder(data_root)).free
+    if needed_bytes <= free:
+        return []
+    return [
+        f"{data_root}: the run needs about {_in_gb(needed_bytes)}, {_in_gb(free)} are free; `kedro clean` shows what "
+        "could go, --params data_root=<folder> takes another disk"
+    ]
+
+
+def check_writable(run: PlannedRun) -> list[str]:
+    """Refuse folders that nothing can be written to, and a disk that is full."""
+    problems = []
+    if run.names:
+        folder = existing_folder(run.data_root)
+        try:
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                probe.write(_PROBE)
+                probe.flush()
+                os.fsync(probe.fileno())
+        except OSError as error:
+            return [
+                f"{folder}: nothing can be written there ({error.strerror or error}); make it writable and make room, "
+                "or name another place: --params data_root=<folder>"
+            ]
+    for folder in _output_folders(run):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            problems.append(f"{folder}: nothing can be written there; make it writable")
+    return problems
+
+
+def existing_folder(path: Path) -> Path:
+    """A folder, or the nearest one above it that is there."""
+    path = path.absolute()
+    while not path.is_dir() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _output_folders(run: PlannedRun) -> list[Path]:
+    paths = (getattr(run.catalog[name], "_filepath", None) for name in run.outputs)
+    return sorted({existing_folder(Path(str(path)).parent) for path in paths if path is not None})
+
+
+def _in_gb(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.1f} GB"
