@@ -10,7 +10,7 @@ from kedro.framework.project import configure_project, settings
 from pydantic import BaseModel
 
 from wsdm_arena.config import ProjectConfig, TrainingConfig, deep_merge
-from wsdm_arena.config_loader import ConfigurationError, LocalLastConfigLoader
+from wsdm_arena.config_loader import COMPUTED, ConfigurationError, LocalLastConfigLoader
 
 PROJECT = Path(__file__).parents[1]
 
@@ -440,7 +440,7 @@ def test_a_share_is_fitted_without_editing_the_weights_of_the_files(conf):
 def test_a_name_that_no_namespace_can_have_is_refused(conf, name):
     parameters = load("sample", conf)["parameters"]
     judges = parameters["judges"] | {name: parameters["judges"]["gemma"]}
-    sound = {key: value for key, value in parameters.items() if key != "resolved"}
+    sound = {key: value for key, value in parameters.items() if key not in COMPUTED}
     ProjectConfig.model_validate(sound)
     with pytest.raises(ValueError, match=r"a judge's name is a lower-case letter, then .* got ") as error:
         ProjectConfig.model_validate(sound | {"judges": judges})

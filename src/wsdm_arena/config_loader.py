@@ -9,6 +9,7 @@ from kedro.config import MissingConfigException, OmegaConfigLoader
 from pydantic import ValidationError
 
 from wsdm_arena.config import ProjectConfig, StrictConfig, deep_merge
+from wsdm_arena.config.fetching import SourcesConfig
 
 
 class RawFiles(StrictConfig):
@@ -32,6 +33,10 @@ class GlobalsConfig(StrictConfig):
     raw: RawFiles = RawFiles()
 
 
+COMPUTED = ("resolved", "readings")
+"""Keys that the loaded parameters carry beside those of the tree."""
+
+
 class ConfigurationError(click.ClickException):
     """A mistake in the user's configuration: one message, no traceback."""
 
@@ -39,9 +44,9 @@ class ConfigurationError(click.ClickException):
 class LocalLastConfigLoader(OmegaConfigLoader):
     """Merges ``conf/local`` last in every environment and checks the parameters as a whole.
 
-    Kedro by itself reads ``local`` only as an environment of its own. The loaded parameters carry one more key,
+    Kedro by itself reads ``local`` only as an environment of its own. The loaded parameters carry two more keys,
     ``resolved.<stage>.<judge>``: the merge of every layer that describes this judge in this stage, which is what
-    nodes receive.
+    nodes receive; and ``readings.<labels>.<judge>``: how a judge reads the pairs that it labels.
     """
 
     def __getitem__(self, key: str) -> dict[str, Any]:
@@ -60,7 +65,7 @@ class LocalLastConfigLoader(OmegaConfigLoader):
         if key == "parameters":
             parameters = {k: v for k, v in config.items() if k not in on_command_line}
             return _validate_parameters(parameters, self._env, project=Path(self.conf_source).parent)
-        return config
+        return _validate_sources(config, self._env) if key == "sources" else config
 
     @property
     def _env(self) -> str:
@@ -100,6 +105,19 @@ def _validate_globals(values: dict[str, Any], env: str) -> dict[str, Any]:
     return {"data_root": root.as_posix(), "raw": raw}
 
 
+def _validate_sources(values: dict[str, Any], env: str) -> dict[str, Any]:
+    """What is fetched from where, with every default filled in."""
+    try:
+        config = SourcesConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(describe_problems(error, env, "sources")) from None
+    for name, source in config.inputs.items():
+        if source.raw is not None and source.raw not in RawFiles.model_fields:
+            problem = f"inputs.{name}.raw: there is no key raw.{source.raw}; known: {', '.join(RawFiles.model_fields)}"
+            raise ConfigurationError(f"sources of env '{env}' are not valid:\n  {problem}")
+    return config.model_dump(mode="json")
+
+
 def _validate_parameters(parameters: dict[str, Any], env: str, project: Path) -> dict[str, Any]:
     """The whole tree with every default filled in, and ``resolved``."""
     try:
@@ -110,7 +128,11 @@ def _validate_parameters(parameters: dict[str, Any], env: str, project: Path) ->
     for training in config.roster.trainings():
         judge = config.resolve(training.stage, training.judge).model_dump(mode="json")
         resolved.setdefault(training.stage, {})[training.judge] = judge
-    tree = config.model_dump(mode="json") | {"resolved": resolved}
+    readings = {
+        labels: {judge: table.reading(judge).model_dump(mode="json") for judge in judges}
+        for labels, table, judges in config.labellings()
+    }
+    tree = config.model_dump(mode="json") | {"resolved": resolved, "readings": readings}
     for judge in tree["judges"].values():  # a relative path starts from the project, wherever the command is given
         if (source := judge["backbone"]["source"]) and (project / source).is_dir():
             judge["backbone"]["source"] = str((project / source).resolve())

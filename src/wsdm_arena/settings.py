@@ -18,5 +18,6 @@ CONFIG_LOADER_CLASS = LocalLastConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "sample",
-    "merge_strategy": {"parameters": "soft", "globals": "soft"},
+    "config_patterns": {"sources": ["sources*"]},
+    "merge_strategy": {"parameters": "soft", "globals": "soft", "sources": "soft"},
 }

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 from kedro.framework.cli.utils import _split_params, env_option
@@ -15,6 +15,7 @@ from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
 
 from wsdm_arena.config import ProjectConfig
+from wsdm_arena.config_loader import COMPUTED
 from wsdm_arena.errors import UserError
 
 
@@ -31,7 +32,7 @@ class Project:
     pipeline: Pipeline
     """``__default__``: everything but the simulated arena."""
     parameters: dict[str, Any]
-    """The validated tree, ``resolved`` included."""
+    """The validated tree, with what is computed from it."""
     config: ProjectConfig
     """The same, typed."""
 
@@ -57,9 +58,9 @@ def open_project(env: str | None, params: dict[str, Any]) -> Iterator[Project]:
     path = find_kedro_project(Path.cwd()) or Path.cwd()
     try:
         with KedroSession.create(project_path=path, env=env, runtime_params=params, save_on_close=False) as session:
-            context = session.load_context()
+            context = cast(KedroSession, session).load_context()
             loader = context.config_loader
-            tree = {key: value for key, value in loader["parameters"].items() if key != "resolved"}
+            tree = {key: value for key, value in loader["parameters"].items() if key not in COMPUTED}
             yield Project(
                 path=path,
                 env=context.env or loader.default_run_env,

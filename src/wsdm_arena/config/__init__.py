@@ -6,6 +6,7 @@ from wsdm_arena.config.export import ExportConfig
 from wsdm_arena.config.generation import AnswerModelConfig, GenerationConfig, MiningConfig, RoundConfig, SamplingConfig
 from wsdm_arena.config.judges import BackboneConfig, HeadConfig, JudgeConfig, JudgeOverride, ResolvedJudge, StageConfig
 from wsdm_arena.config.lineup import HELD_OUT_VARIANT, STAGES, TRAINING_TABLES, Lineup, RosterConfig, Training
+from wsdm_arena.config.planning import PlanningConfig
 from wsdm_arena.config.project import (
     PreferencesConfig,
     ProjectConfig,
@@ -14,7 +15,7 @@ from wsdm_arena.config.project import (
     resolve_judge,
 )
 from wsdm_arena.config.prompts import TemplateConfig, TruncationConfig, TruncationPolicy
-from wsdm_arena.config.pseudo_labels import LabellerConfig, PseudoLabelConfig, PseudoLabelsConfig
+from wsdm_arena.config.pseudo_labels import LabellerConfig, PseudoLabelConfig, PseudoLabelsConfig, ReadingConfig
 from wsdm_arena.config.run import RunConfig, TokenTable
 from wsdm_arena.config.scoring import ScoringConfig
 from wsdm_arena.config.training import (
@@ -46,10 +47,12 @@ __all__ = [
     "Lineup",
     "MiningConfig",
     "OptimizerConfig",
+    "PlanningConfig",
     "PreferencesConfig",
     "ProjectConfig",
     "PseudoLabelConfig",
     "PseudoLabelsConfig",
+    "ReadingConfig",
     "ReportingConfig",
     "ResolvedJudge",
     "RosterConfig",

@@ -1,6 +1,6 @@
 """The base class of every configuration section, how overlays are merged, and what of a section results depend on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
@@ -24,8 +24,23 @@ WITHOUT_EFFECT: Final = _WithoutEffect()
 processes does, or what is logged: work that was done with another value of it is not done again."""
 
 
-def describe_effect(value: Any) -> Any:
+class _NamesDirectory:
+    """See :data:`NAMES_DIRECTORY`."""
+
+    def __repr__(self) -> str:
+        return "NAMES_DIRECTORY"
+
+
+NAMES_DIRECTORY: Final = _NamesDirectory()
+"""Marks a field, ``Annotated[str, NAMES_DIRECTORY]``, that may be a directory: its contents count, not its name."""
+
+
+def describe_effect(value: Any, describe_directory: Callable[[str], Any] = str) -> Any:
     """What of a parameter a result depends on, as JSON: sections without their fields marked :data:`WITHOUT_EFFECT`.
+
+    Args:
+        value: A section, a value, or mappings and lists of them.
+        describe_directory: Describes the values of fields marked :data:`NAMES_DIRECTORY`.
 
     Example:
         >>> from wsdm_arena.config.training import LauncherConfig
@@ -33,15 +48,18 @@ def describe_effect(value: Any) -> Any:
         {}
     """
     if isinstance(value, BaseModel):
-        return {
-            name: describe_effect(getattr(value, name))
-            for name, field in type(value).model_fields.items()
-            if WITHOUT_EFFECT not in field.metadata
-        }
+        described = {}
+        for name, field in type(value).model_fields.items():
+            if WITHOUT_EFFECT in field.metadata:
+                continue
+            inner = getattr(value, name)
+            is_directory = NAMES_DIRECTORY in field.metadata and isinstance(inner, str)
+            described[name] = describe_directory(inner) if is_directory else describe_effect(inner, describe_directory)
+        return described
     if isinstance(value, Mapping):
-        return {str(key): describe_effect(inner) for key, inner in value.items()}
+        return {str(key): describe_effect(inner, describe_directory) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [describe_effect(inner) for inner in value]
+        return [describe_effect(inner, describe_directory) for inner in value]
     return value
 
 

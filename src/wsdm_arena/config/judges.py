@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from wsdm_arena.config.base import WITHOUT_EFFECT, StrictConfig
+from wsdm_arena.config.base import NAMES_DIRECTORY, WITHOUT_EFFECT, StrictConfig
 from wsdm_arena.config.prompts import TruncationPolicy
 from wsdm_arena.config.training import TrainingConfig
 
@@ -14,7 +14,7 @@ AttentionName = Literal["auto", "flash_attention", "varlen", "flex", "segments"]
 class BackboneConfig(StrictConfig):
     """Where a judge's backbone comes from."""
 
-    source: str | None = None
+    source: Annotated[str | None, NAMES_DIRECTORY] = None
     """Directory of a checkpoint (a relative one starts from the project's directory) or hub name; null: the catalog's
     ``raw_checkpoint.<judge>``."""
     revision: str | None = None

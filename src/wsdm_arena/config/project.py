@@ -1,7 +1,7 @@
 """The whole parameter tree, validated at once, so that a misspelt judge or stage is an error too."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -12,8 +12,9 @@ from wsdm_arena.config.export import ExportConfig
 from wsdm_arena.config.generation import GenerationConfig
 from wsdm_arena.config.judges import JudgeConfig, JudgeOverride, ResolvedJudge, StageConfig
 from wsdm_arena.config.lineup import HELD_OUT_VARIANT, STAGES, RosterConfig
+from wsdm_arena.config.planning import PlanningConfig
 from wsdm_arena.config.prompts import TemplateConfig, TruncationConfig
-from wsdm_arena.config.pseudo_labels import PseudoLabelsConfig
+from wsdm_arena.config.pseudo_labels import PseudoLabelConfig, PseudoLabelsConfig
 from wsdm_arena.config.training import LauncherConfig, TrainingConfig
 
 _JUDGE_NAME = re.compile("[a-z][a-z0-9_]*")
@@ -123,6 +124,8 @@ class ProjectConfig(StrictConfig):
     """How test pairs are judged."""
     reporting: ReportingConfig = ReportingConfig()
     """What the scoreboard shows."""
+    planning: PlanningConfig = PlanningConfig()
+    """What ``kedro plan`` assumes where nothing is on disk to be looked at; changes no result."""
 
     @model_validator(mode="before")
     @classmethod
@@ -195,6 +198,12 @@ class ProjectConfig(StrictConfig):
                 "roster.final_held_out, or remove fit_share"
             )
         return self
+
+    def labellings(self) -> Iterator[tuple[str, PseudoLabelConfig, tuple[str, ...]]]:
+        """Every table of labels: its catalog name, its configuration, and the judges that label."""
+        if self.roster.students:
+            yield "collected_labels", self.pseudo_labels.collected_pairs, self.roster.teachers
+            yield "generated_labels", self.pseudo_labels.generated_pairs, self.roster.students
 
     def resolve(self, stage: str, judge: str) -> ResolvedJudge:
         """Merge every layer that describes ``judge`` in ``stage``; the held-out variant is described by ``final``."""

@@ -26,6 +26,15 @@ class LabellerConfig(StrictConfig):
         return orders
 
 
+class ReadingConfig(StrictConfig):
+    """How one judge reads a table that it labels."""
+
+    truncation: TruncationPolicy
+    """Policy by which long pairs are cut for it."""
+    orders: tuple[Order, ...]
+    """Orders in which it reads each pair."""
+
+
 class PseudoLabelConfig(StrictConfig):
     """Labels of one table: the weighted mean of what its judges say."""
 
@@ -39,6 +48,10 @@ class PseudoLabelConfig(StrictConfig):
     def labeller(self, judge: str) -> LabellerConfig:
         """How one judge takes part."""
         return self.judges.get(judge, LabellerConfig())
+
+    def reading(self, judge: str) -> ReadingConfig:
+        """How one judge reads the table; what becomes of its probabilities is no part of it."""
+        return ReadingConfig(truncation=self.truncation, orders=self.labeller(judge).orders)
 
 
 class PseudoLabelsConfig(StrictConfig):

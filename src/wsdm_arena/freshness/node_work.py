@@ -1,6 +1,7 @@
 """What a node's result depends on, and the fingerprint that names it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from kedro.io import DataCatalog
@@ -43,7 +44,12 @@ class NodeWork:
 
 def describe_work(node: Node, catalog: DataCatalog, cache: DigestCache) -> NodeWork:
     """Look at a node's parameters and at the contents of its inputs; those that are not there are ``absent``."""
-    parameters = {name: describe_effect(catalog.load(name)) for name in node.inputs if is_parameter(name)}
+
+    def describe_directory(name: str) -> str:
+        return f"directory with contents {cache.digest([Path(name)])[0]}" if Path(name).is_dir() else name
+
+    named = [name for name in node.inputs if is_parameter(name)]
+    parameters = {name: describe_effect(catalog.load(name), describe_directory) for name in named}
     return NodeWork(
         node=node.name,
         code_format=result_format_of(node.func),

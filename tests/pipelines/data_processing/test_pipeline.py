@@ -78,8 +78,8 @@ def test_inputs_and_outputs_are_as_declared():
 def test_a_backbone_is_imported_from_a_raw_checkpoint_or_from_where_the_judge_says():
     lineup = Lineup(roster=RosterConfig(teachers=("gemma", "qwen")), imported=("gemma",))
     inputs = {node.name: set(node.inputs) for node in data_processing.create_pipeline(lineup).nodes}
-    assert inputs["backbone.gemma"] == {"raw_checkpoint.gemma", "params:judges.gemma", "backbone_store"}
-    assert inputs["backbone.qwen"] == {"params:judges.qwen", "backbone_store"}
+    assert inputs["backbone.gemma"] == {"raw_checkpoint.gemma", "params:judges.gemma.backbone", "backbone_store"}
+    assert inputs["backbone.qwen"] == {"params:judges.qwen.backbone", "backbone_store"}
 
 
 def test_parameters_have_types_that_kedro_can_validate():

@@ -2,27 +2,27 @@
 
 from pathlib import Path
 
-from wsdm_arena.config import JudgeConfig
+from wsdm_arena.config import BackboneConfig
 from wsdm_arena.prompts.progress import show_progress
 
 
-def import_raw_checkpoint(raw_checkpoint: Path, judge: JudgeConfig, backbone_store: Path) -> Path:
+def import_raw_checkpoint(raw_checkpoint: Path, backbone: BackboneConfig, backbone_store: Path) -> Path:
     """Bring a downloaded checkpoint into the layout that transformers reads."""
-    return _import(raw_checkpoint, judge, backbone_store)
+    return _import(raw_checkpoint, backbone, backbone_store)
 
 
-def import_named_backbone(judge: JudgeConfig, backbone_store: Path) -> Path:
+def import_named_backbone(backbone: BackboneConfig, backbone_store: Path) -> Path:
     """Take the backbone that the judge names: a directory, or a repository of the hub."""
-    assert judge.backbone.source is not None
-    return _import(judge.backbone.source, judge, backbone_store)
+    assert backbone.source is not None
+    return _import(backbone.source, backbone, backbone_store)
 
 
-def _import(source: str | Path, judge: JudgeConfig, backbone_store: Path) -> Path:
+def _import(source: str | Path, backbone: BackboneConfig, backbone_store: Path) -> Path:
     from wsdm_arena.modeling.backbone_import import BackboneError, import_backbone, read_backbone_manifest
 
     with show_progress("backbone") as progress:
-        directory = import_backbone(source, backbone=judge.backbone, root=backbone_store, progress=progress)
-    found, wanted = read_backbone_manifest(directory)["model_type"], judge.backbone.model_type
+        directory = import_backbone(source, backbone=backbone, root=backbone_store, progress=progress)
+    found, wanted = read_backbone_manifest(directory)["model_type"], backbone.model_type
     if wanted is not None and found != wanted:
         raise BackboneError(f"{source} is a checkpoint of {found}, but judges.<judge>.backbone.model_type is {wanted}")
     return directory

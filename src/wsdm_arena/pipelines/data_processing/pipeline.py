@@ -50,7 +50,7 @@ def _create_tables() -> Pipeline:
 
 
 def _create_backbone(judge: str, is_imported: bool) -> Pipeline:
-    parameters = f"params:judges.{judge}"
+    parameters = f"params:judges.{judge}.backbone"
     if is_imported:
         node = Node(import_raw_checkpoint, [f"raw_checkpoint.{judge}", parameters, "backbone_store"], judge, name=judge)
     else:

@@ -9,6 +9,7 @@ from wsdm_arena.config import (
     LauncherConfig,
     PreferencesConfig,
     PseudoLabelConfig,
+    ReadingConfig,
     ResolvedJudge,
     TemplateConfig,
     TruncationConfig,
@@ -21,7 +22,7 @@ from wsdm_arena.stages.nodes import score_table_of_pairs, tokenize_table
 def tokenize_for_labels(
     checkpoint: Path,
     judge: ResolvedJudge,
-    config: PseudoLabelConfig,
+    reading: ReadingConfig,
     template: TemplateConfig,
     truncation: TruncationConfig,
     token_store: Path,
@@ -43,7 +44,7 @@ def tokenize_for_labels(
         template=template,
         system_role=judge.system_role,
         truncation=truncation,
-        policy=config.truncation,
+        policy=reading.truncation,
         token_store=token_store,
     )
     return {table: str(tokens)}
@@ -53,7 +54,7 @@ def score_pairs_of_table(
     checkpoint: Path,
     tokens: dict[str, str],
     judge: ResolvedJudge,
-    config: PseudoLabelConfig,
+    reading: ReadingConfig,
     launcher: LauncherConfig,
     scoring_runs: Path,
 ) -> pd.DataFrame:
@@ -64,7 +65,7 @@ def score_pairs_of_table(
         Path(path),
         table=table,
         judge=judge,
-        orders=config.labeller(judge.judge).orders,
+        orders=reading.orders,
         launcher=launcher,
         scoring_runs=scoring_runs,
     )

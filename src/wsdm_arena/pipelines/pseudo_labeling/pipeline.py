@@ -47,7 +47,7 @@ def create_labeling(table: str, labels: str, stage: str, judges: tuple[str, ...]
 
 
 def _create_scoring(table: str, labels: str, stage: str, judge: str) -> Pipeline:
-    checkpoint, config = f"{stage}.{judge}.checkpoint", f"params:pseudo_labels.{table}"
+    checkpoint, reading = f"{stage}.{judge}.checkpoint", f"params:readings.{labels}.{judge}"
     return Pipeline(
         [
             Node(
@@ -56,7 +56,7 @@ def _create_scoring(table: str, labels: str, stage: str, judge: str) -> Pipeline
                     table: table,
                     "checkpoint": checkpoint,
                     "judge": "params:judge",
-                    "config": config,
+                    "reading": "params:reading",
                     "template": "params:template",
                     "truncation": "params:truncation",
                     "token_store": "token_store",
@@ -70,7 +70,7 @@ def _create_scoring(table: str, labels: str, stage: str, judge: str) -> Pipeline
                     "checkpoint": checkpoint,
                     "tokens": "tokens",
                     "judge": "params:judge",
-                    "config": config,
+                    "reading": "params:reading",
                     "launcher": "params:launcher",
                     "scoring_runs": "scoring_runs",
                 },
@@ -82,7 +82,8 @@ def _create_scoring(table: str, labels: str, stage: str, judge: str) -> Pipeline
         inputs={table, checkpoint, "token_store", "scoring_runs"},
         parameters={
             "params:judge": f"params:resolved.{stage}.{judge}",
-            **{name: name for name in (config, "params:template", "params:truncation", "params:launcher")},
+            "params:reading": reading,
+            **{name: name for name in ("params:template", "params:truncation", "params:launcher")},
         },
         tags=judge,
     )
