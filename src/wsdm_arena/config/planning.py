@@ -127,8 +127,8 @@ class ThroughputConfig(StrictConfig):
     """Pairs per second that one process tokenises, both orders at once."""
     measured_tokens_per_s: dict[str, SourcedFigure] = Field(default_factory=dict)
     """Your own figures, tokens per second of all processes together; they replace the arithmetic. By training
-    (``teacher.gemma``), by judge (``gemma``, in every stage), by scoring (``collected_labels.gemma``) or by answer model
-    (``phi4``, generated tokens)."""
+    (``teacher.gemma``), by judge (``gemma``, all its trainings), by scoring (``collected_labels.gemma``) or by answer
+    model (``phi4``, generated tokens)."""
 
 
 class PlanningConfig(StrictConfig):

@@ -1,0 +1,79 @@
+"""``kedro plan``: what a whole run will take, before it is begun."""
+
+import json
+import logging
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from wsdm_arena.cli.project import Project, open_project, project_options
+from wsdm_arena.planning import report
+from wsdm_arena.planning.inputs import missing_outside
+from wsdm_arena.planning.plan import Plan, make_plan
+
+_MIN_WIDTH = 150
+"""Columns of a table that goes into a file."""
+
+
+@click.command()
+@project_options
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+def plan(env: str | None, params: dict[str, Any], as_json: bool) -> None:
+    """Show every job with its command, tokens, memory, disk and hours.
+
+    Nothing is loaded, started or written. Where a job's tables are on disk its tokens and updates are counted as the
+    trainer counts them; else they are estimated from what is there, or taken from the parameters under planning. To put
+    in your own speeds set planning.throughput.measured_tokens_per_s in conf/local; docs/plan.md explains the columns.
+    """
+    logging.getLogger("wsdm_arena").setLevel(logging.WARNING)
+    with open_project(env, params) as project:
+        made = make_plan(project.config, project.data_root)
+        missing = find_missing(project, made)
+    if as_json:
+        click.echo(json.dumps({"env": project.env, **made.to_dict(), "missing": missing}, indent=2))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _MIN_WIDTH
+    _show(console, project, made, missing)
+
+
+def find_missing(project: Project, made: Plan) -> list[str]:
+    """What is not on disk and no job makes: raw files, weights of others, keys."""
+    lines = []
+    for name in sorted(project.pipeline.inputs()):
+        if not name.startswith("params:") and name != "parameters":
+            describe = getattr(project.catalog[name], "describe_absence", None)
+            if describe is not None and (absence := describe()):
+                lines.append(f"{name}: {absence}")
+    return lines + missing_outside(project.config, made.jobs, project.path)
+
+
+def _show(console: Console, project: Project, made: Plan, missing: list[str]) -> None:
+    is_gpu = project.config.launcher.device != "cpu"
+    table = Table(box=None, pad_edge=False, title=f"plan of env {project.env}", title_justify="left")
+    for number, column in enumerate(report.COLUMNS):
+        name = column if is_gpu else column.replace("GPUs", "processes")
+        table.add_column(name, justify="left" if number < 2 else "right", no_wrap=number == 0)
+    for job in made.jobs:
+        table.add_row(*report.job_cells(job))
+    console.print(table)
+    console.print(report.LEGEND)
+    lines = [*report.totals_lines("all jobs", made.totals, is_gpu=is_gpu)]
+    if made.left != made.totals:
+        lines += report.totals_lines("still to be done", made.left, is_gpu=is_gpu)
+    sections = {
+        "": lines,
+        "memory": report.memory_warnings(made) if is_gpu else [],
+        "commands": report.command_lines(made.jobs),
+        "missing": missing,
+    }
+    for title, content in sections.items():
+        if content:
+            console.print()
+        if content and title:
+            console.print(f"{title}:")
+        for line in content:
+            console.print(f"  {line}" if title else line, markup=False)

@@ -1,0 +1,46 @@
+"""What jobs need that the project does not make: answer models' weights, keys and interpreters, backbones by name."""
+
+import os
+from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+
+from wsdm_arena.config import ProjectConfig
+from wsdm_arena.planning.jobs import Job
+
+
+def missing_outside(config: ProjectConfig, jobs: tuple[Job, ...], project: Path) -> list[str]:
+    """Say what the jobs that are left lack outside the data folder, one line each; nothing is fetched.
+
+    Args:
+        config: The whole tree.
+        jobs: Of the plan.
+        project: Where relative paths start from.
+    """
+    left = {job.name for job in jobs if job.state != "there"}
+    lines = []
+    for judge in config.roster.judges:
+        backbone = config.judges[judge].backbone
+        if f"backbone.{judge}" in left and backbone.source and not _is_there(backbone.source, backbone.revision):
+            lines.append(f"judges.{judge}.backbone.source: {backbone.source} is not in the hub's cache")
+    asked = {name: model for name, model in config.generation.answer_models.items() if f"generation.{name}" in left}
+    for name, model in asked.items():
+        if model.engine in ("vllm", "transformers") and not _is_there(model.model, model.revision):
+            lines.append(f"generation.answer_models.{name}: {model.model} is not in the hub's cache")
+        if model.api_key_variable and model.api_key_variable not in os.environ:
+            lines.append(f"generation.answer_models.{name}: environment variable {model.api_key_variable} is not set")
+    python = config.generation.vllm.python
+    if any(model.engine == "vllm" for model in asked.values()) and not (project / python).exists():
+        lines.append(f"generation.vllm.python: {python} is not there")
+    return lines
+
+
+def _is_there(model: str, revision: str | None) -> bool:
+    """Whether it is a directory, or the hub's cache holds its configuration."""
+    if Path(model).is_dir():
+        return True
+    try:
+        return isinstance(try_to_load_from_cache(model, "config.json", revision=revision), str)
+    except HFValidationError:
+        return False

@@ -1,0 +1,77 @@
+"""Where a data folder keeps what plans are read off: the paths of ``conf/base/catalog*.yml``."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """One environment's data folder; nothing in it need be there."""
+
+    root: Path
+
+    def table(self, name: str) -> Path | None:
+        """``battles``, ``test_pairs``, ``language_phases``, ``collected_pairs``, or the newest ``generated_pairs``."""
+        return _existing(self.root / "03_primary" / f"{name}.parquet")
+
+    def labels(self, name: str) -> Path | None:
+        """Newest ``collected_labels`` or ``generated_labels``."""
+        return _existing(self.root / "05_model_input" / f"{name}.parquet")
+
+    @property
+    def answer_requests(self) -> Path | None:
+        """Who answers which prompt."""
+        return _existing(self.root / "02_intermediate/answer_requests.parquet")
+
+    @property
+    def mined_prompts(self) -> Path | None:
+        """Prompts found in conversations."""
+        return _existing(self.root / "02_intermediate/mined_prompts.parquet")
+
+    def model_input(self, namespace: str, name: str) -> Path | None:
+        """Newest ``selection.parquet`` or ``tokens.json`` of ``teacher.gemma`` or ``collected_labels.gemma``."""
+        return _existing(self.root.joinpath("05_model_input", *namespace.split("."), name))
+
+    def model(self, namespace: str, name: str) -> Path | None:
+        """Newest ``checkpoint`` or ``bundle`` of ``student.gemma``."""
+        return _existing(self.root.joinpath("06_models", *namespace.split("."), name))
+
+    def output(self, namespace: str, name: str) -> Path | None:
+        """Newest ``predictions.parquet`` or ``verdicts.parquet``, ``cascade.json`` of a namespace."""
+        return _existing(self.root.joinpath("07_model_output", *namespace.split("."), name))
+
+    def backbone(self, judge: str) -> Path | None:
+        """Imported backbone of a judge."""
+        return _existing(self.root / "06_models/backbones" / judge)
+
+    def raw_checkpoint(self, judge: str) -> Path | None:
+        """Downloaded weights of a judge."""
+        return _existing(self.root / "01_raw/checkpoints" / judge)
+
+    def training_run(self, training: str, fingerprint: str) -> Path:
+        """Where a training lives."""
+        return self.root / "06_models/.runs" / training / fingerprint
+
+    def training_runs(self, training: str) -> Iterator[Path]:
+        """Run directories of a training, whatever its fingerprint, oldest first."""
+        runs = (self.root / "06_models/.runs" / training).glob("*/run.json")
+        yield from sorted((path.parent for path in runs), key=lambda path: path.stat().st_mtime_ns)
+
+    def scoring_run(self, scoring: str, fingerprint: str) -> Path:
+        """Where the scoring of a table lives."""
+        return self.root / "07_model_output/.runs" / scoring / fingerprint
+
+
+def _existing(path: Path) -> Path | None:
+    """The path, or where Kedro versions it, that of the newest version; None where there is neither."""
+    if path.is_dir():
+        versions = sorted(found for version in path.iterdir() if (found := version / path.name).exists())
+        if versions:
+            return versions[-1]
+    return path if path.exists() and not _is_version_folder(path) else None
+
+
+def _is_version_folder(path: Path) -> bool:
+    """Whether nothing but versions (or nothing at all) can lie there: files have a suffix, and directories content."""
+    return path.is_dir() and (bool(path.suffix) or not any(path.iterdir()))
