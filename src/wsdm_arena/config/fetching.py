@@ -1,5 +1,6 @@
 """What `kedro fetch` fetches, and from where: ``sources.yml``."""
 
+import re
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -71,6 +72,9 @@ class SourceConfig(StrictConfig):
     def _can_be_obtained(self) -> "SourceConfig":
         if self.handle is None and not self.how:
             raise ValueError("without a handle, `how` must say what to obtain")
+        parts = 1 if self.hub == "kaggle_competition" else 2
+        if self.handle is not None and not re.fullmatch("/".join([r"[\w.-]+"] * parts), self.handle):
+            raise ValueError(f"handle {self.handle!r} should be like {'name' if parts == 1 else 'owner/name'}")
         if self.hub == "kaggle_competition" and not self.files:
             raise ValueError("of a competition, files must be named")
         if self.hub == "huggingface_model":
