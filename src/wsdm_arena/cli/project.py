@@ -9,14 +9,14 @@ from typing import Any, cast
 import click
 from kedro.framework.cli.utils import _split_params, env_option
 from kedro.framework.project import pipelines
-from kedro.framework.session import KedroSession
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
 
 from wsdm_arena.config import ProjectConfig
-from wsdm_arena.config_loader import COMPUTED
+from wsdm_arena.config_loader import COMPUTED, LocalLastConfigLoader
 from wsdm_arena.errors import UserError
+from wsdm_arena.session import UpToDateSession
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,15 @@ def open_project(env: str | None, params: dict[str, Any]) -> Iterator[Project]:
     """
     path = find_kedro_project(Path.cwd()) or Path.cwd()
     try:
-        with KedroSession.create(project_path=path, env=env, runtime_params=params, save_on_close=False) as session:
-            context = cast(KedroSession, session).load_context()
-            loader = context.config_loader
+        with UpToDateSession.create(project_path=path, env=env, runtime_params=params, save_on_close=False) as session:
+            context = cast(UpToDateSession, session).load_context()
+            loader = cast(LocalLastConfigLoader, context.config_loader)
             tree = {key: value for key, value in loader["parameters"].items() if key not in COMPUTED}
             yield Project(
                 path=path,
                 env=context.env or loader.default_run_env,
                 data_root=Path(path, loader["globals"]["data_root"]),
-                catalog=context.catalog,
+                catalog=cast(DataCatalog, context.catalog),
                 pipeline=pipelines["__default__"],
                 parameters=loader["parameters"],
                 config=ProjectConfig.model_validate(tree),

@@ -11,6 +11,7 @@ from wsdm_arena.config import (
     PreferencesConfig,
     ReportingConfig,
     ResolvedJudge,
+    RunConfig,
     TemplateConfig,
     TruncationConfig,
     TruncationPolicy,
@@ -81,6 +82,11 @@ def tokenize_table(
         )
 
 
+def run_directory(run: RunConfig, training_runs: Path) -> Path:
+    """Where a training lives: its fingerprint names it among those of the same judge in the same stage."""
+    return training_runs / f"{run.judge.stage}.{run.judge.judge}" / run.fingerprint
+
+
 def train_judge(
     selection: Path,
     tokens: dict[str, str],
@@ -107,7 +113,7 @@ def train_judge(
         launcher=launcher,
         initial_checkpoint=initial_checkpoint,
     )
-    finished = launch_training(run, training_runs / f"{judge.stage}.{judge.judge}" / run.fingerprint, launcher)
+    finished = launch_training(run, run_directory(run, training_runs), launcher)
     return {
         "checkpoint": finished.model,
         "predictions": pd.read_parquet(finished.predictions),

@@ -1,0 +1,64 @@
+"""Trainings that were stopped, and would go on where they are."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from kedro.io import DataCatalog, DatasetError
+from kedro.pipeline.node import Node
+
+from wsdm_arena.errors import UserError
+from wsdm_arena.stages.nodes import run_directory, train_judge
+from wsdm_arena.training.launch import describe_run
+
+
+class Progress(NamedTuple):
+    """How far a training is."""
+
+    updates: int
+    """Done, as far as the log says; the resume state may be a few behind."""
+    all_updates: int
+
+
+def find_progress(node: Node, catalog: DataCatalog) -> Progress | None:
+    """How far a stopped training is that this node would resume; None if there is none, or it is another node.
+
+    All nodes before it must be up to date, or it would train on something else.
+    """
+    if node.func is not train_judge:
+        return None
+    argument_names = dict(zip(_arguments(node), node.inputs, strict=True))
+    try:
+        given = {argument: catalog.load(name) for argument, name in argument_names.items()}
+        run = describe_run(
+            judge=given["judge"],
+            backbone=given["backbone"],
+            selection=given["selection"],
+            tokens={table: Path(path) for table, path in given["tokens"].items()},
+            num_classes=given["preferences"].num_classes,
+            seed=given["seed"],
+            launcher=given["launcher"],
+            initial_checkpoint=given.get("initial_checkpoint"),
+        )
+    except (DatasetError, UserError, OSError):  # an input is missing or damaged: nothing could be resumed
+        return None
+    return read_progress(run_directory(run, given["training_runs"]))
+
+
+def read_progress(run_dir: Path) -> Progress | None:
+    """Read the last line of a run's log; None if it has logged nothing, or has ended."""
+    log = run_dir / "metrics.jsonl"
+    if (run_dir / "complete.json").exists() or not log.exists():
+        return None
+    for line in reversed(log.read_text(errors="replace").splitlines()):
+        try:
+            logged = json.loads(line)
+            return Progress(logged["update"], logged["updates"])
+        except (ValueError, KeyError, TypeError):  # the last line may be half written
+            continue
+    return None
+
+
+def _arguments(node: Node) -> list[str]:
+    assert isinstance(node._inputs, dict)  # that is how judge_training wires it
+    return list(node._inputs)
