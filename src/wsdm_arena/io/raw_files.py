@@ -149,9 +149,9 @@ class RawCheckpointDataset(AbstractDataset[NoReturn, Path]):
         if self._filepath.is_dir():
             return ""
         return (
-            f"{self._filepath}: there is no such folder. Put the checkpoint in the contest's inference layout there, "
-            f"name another backbone in judges.{self._filepath.name}.backbone.source, or let "
-            "`kedro run --pipelines simulated_checkpoints` write a tiny one"
+            f"{self._filepath}: there is no such folder. `kedro fetch` downloads it; or put a checkpoint in the "
+            f"contest's inference layout there, name another backbone in judges.{self._filepath.name}.backbone.source, "
+            "or let `kedro run --pipelines simulated_checkpoints` write a tiny one"
         )
 
     def simulated_files(self, sha256: Callable[[Path], str] = hash_file) -> list[SimulatedFile]:

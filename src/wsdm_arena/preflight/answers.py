@@ -43,19 +43,15 @@ def _missing_vllm(run: PlannedRun) -> list[str]:
 
 
 def _too_few_gpus(run: PlannedRun) -> list[str]:
-    asked, gpus = _asked(run, "vllm"), visible_gpus()
-    if not asked or gpus is None:
+    models, gpus = run.config.generation.answer_models, visible_gpus()  # vLLM has a torch of its own
+    needed = {name: models[name].tensor_parallel_size * models[name].data_parallel_size for name in _asked(run, "vllm")}
+    if gpus is None or (most := max(needed.values(), default=0)) <= len(gpus):
         return []
-    problems = []
-    for name in asked:
-        model = run.config.generation.answer_models[name]
-        needed = model.tensor_parallel_size * model.data_parallel_size
-        if needed > len(gpus):
-            problems.append(
-                f"generation.answer_models.{name}: {model.tensor_parallel_size} x {model.data_parallel_size} GPUs "
-                f"(tensor_parallel_size x data_parallel_size) are asked for, there are {len(gpus)}"
-            )
-    return problems
+    too_large = [name for name, number in needed.items() if number > len(gpus)]
+    return [
+        f"generation.answer_models: {', '.join(too_large)} ask for up to {most} GPUs (tensor_parallel_size x "
+        f"data_parallel_size), there are {len(gpus)}"
+    ]
 
 
 def _unknown_prompts(run: PlannedRun) -> list[str]:

@@ -9,7 +9,7 @@ from wsdm_arena.preflight.answers import check_answer_models
 from wsdm_arena.preflight.clock import check_clock, report_last_run
 from wsdm_arena.preflight.command import shared_options
 from wsdm_arena.preflight.disk import check_writable
-from wsdm_arena.preflight.gaps import warn_of_gap
+from wsdm_arena.preflight.gaps import check_gap, check_outdated_inputs
 from wsdm_arena.preflight.inputs import check_inputs, warn_of_absent_conversations
 from wsdm_arena.preflight.kernels import check_kernels
 from wsdm_arena.preflight.launcher import check_launcher, check_submission_devices
@@ -31,7 +31,8 @@ CHECKS: tuple[tuple[str, tuple[Check, ...]], ...] = (
     ("devices do not suffice", (check_launcher, check_submission_devices)),
     ("attention kernels are missing", (check_kernels,)),
     ("results would be hidden", (check_clock, report_last_run)),
-    ("nodes between the selected ones", (warn_of_gap,)),
+    ("nodes between the selected ones are not up to date", (check_gap,)),
+    ("what this would build on is not up to date", (check_outdated_inputs,)),
 )
 """By the heading of what they find."""
 

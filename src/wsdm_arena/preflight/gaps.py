@@ -1,30 +1,58 @@
-"""Nodes between the selected ones that are not selected themselves."""
-
-import logging
+"""Selections that would train or judge on what is out of date."""
 
 from kedro.framework.project import pipelines
 
-from wsdm_arena.pipeline_registry import convex_hull
+from wsdm_arena.freshness.selection import find_gap, find_outdated_inputs, last_nodes
+from wsdm_arena.freshness.states import NodeState
+from wsdm_arena.preflight.command import shared_options
 from wsdm_arena.preflight.planned_run import PlannedRun
 
-logger = logging.getLogger(__name__)
+_SHOWN = 5
+_MOST_LAST_NODES = 3
 
 
-def find_gap(run: PlannedRun) -> list[str]:
-    """Names of the nodes that lie between the selected ones, sorted: what these left before would be used."""
+def check_gap(run: PlannedRun) -> list[str]:
+    """Refuse a selection with a hole in it: what lies behind the hole would be run on older results.
+
+    A hole of nodes that are up to date, and stay so, is none.
+    """
     whole = pipelines["__default__"]
-    if not run.selected <= {node.name for node in whole.nodes}:
+    if not _is_part(run):
         return []
-    return sorted(node.name for node in convex_hull(whole, run.pipeline).nodes if node.name not in run.selected)
+    gap = find_gap(whole, run.pipeline, run.states)
+    if not gap:
+        return []
+    lines = [_describe(state) for state in gap[:_SHOWN]]
+    more = [f"and {len(gap) - _SHOWN} more nodes"] if len(gap) > _SHOWN else []
+    return [*lines, *more, f"select them, too, or bring everything up to date: {_cure(run)}"]
 
 
-def warn_of_gap(run: PlannedRun) -> list[str]:
-    """Log which nodes lie between the selected ones; no reason to refuse the run."""
-    if between := find_gap(run):
-        logger.warning(
-            "%d nodes lie between the selected ones and are not run, such as %s: what they left before is used. "
-            "`kedro run` brings everything up to date.",
-            len(between),
-            ", ".join(between[:3]),
-        )
-    return []
+def check_outdated_inputs(run: PlannedRun) -> list[str]:
+    """Refuse a selection whose inputs the ledger knows to be out of date; whoever names versions means these."""
+    if not _is_part(run) or run.options.get("load_versions") or not run.names:
+        return []
+    outdated = find_outdated_inputs(pipelines["__default__"], run.pipeline, run.states)
+    if not outdated:
+        return []
+    lines = [_describe(state) for state in outdated[:_SHOWN]]
+    more = [f"and {len(outdated) - _SHOWN} more nodes"] if len(outdated) > _SHOWN else []
+    return [*lines, *more, f"run them first: {_cure(run)}"]
+
+
+def _is_part(run: PlannedRun) -> bool:
+    """Whether the selection is a part of the whole, and how things stand with the whole is known."""
+    whole = {node.name for node in pipelines["__default__"].nodes}
+    return run.selected <= whole <= run.states.keys()
+
+
+def _describe(state: NodeState) -> str:
+    reasons = "; ".join(state.reasons[:2]) + (f"; and {len(state.reasons) - 2} more" if len(state.reasons) > 2 else "")
+    return f"{state.node}: {reasons}"
+
+
+def _cure(run: PlannedRun) -> str:
+    """The command that runs the selection and whatever it needs."""
+    ends = last_nodes(run.pipeline)
+    to_nodes = f" --to-nodes {','.join(ends)}" if len(ends) <= _MOST_LAST_NODES else ""
+    options = shared_options(run.options)
+    return f"kedro run{to_nodes}{' ' + options if options else ''}"

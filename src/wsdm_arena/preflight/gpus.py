@@ -24,14 +24,17 @@ class Gpu:
     """Bytes; None: unknown."""
 
 
+def gpus_of_torch() -> list[Gpu] | None:
+    """GPUs that the installed torch could use: those of :func:`visible_gpus`, and none if it is built for CPUs."""
+    return visible_gpus() if has_cuda_build() else []
+
+
 def visible_gpus() -> list[Gpu] | None:
     """GPUs in the order in which CUDA would number them; None where that cannot be told.
 
     ``CUDA_VISIBLE_DEVICES`` is read as CUDA does: numbers or beginnings of UUIDs, up to the first that does not exist
     (CUDA C++ Programming Guide, environment variables).
     """
-    if not has_cuda_build():
-        return []
     gpus = _query()
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if gpus is None or chosen is None:
@@ -49,7 +52,7 @@ def visible_gpus() -> list[Gpu] | None:
 
 
 def describe_gpus(gpus: list[Gpu]) -> str:
-    """For messages: how many there are, and which variable hides others."""
+    """For messages: how many torch could use, and why not more."""
     if not has_cuda_build():
         return "the installed torch is built for CPUs"
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")

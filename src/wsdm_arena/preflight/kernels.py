@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wsdm_arena.preflight.backbones import find_backbone, read_config
-from wsdm_arena.preflight.gpus import visible_gpus
+from wsdm_arena.preflight.gpus import gpus_of_torch
 from wsdm_arena.preflight.planned_run import PlannedRun
 
 _MAX_HEAD_DIM = 256
@@ -23,7 +23,9 @@ def check_kernels(run: PlannedRun) -> list[str]:
 def _of_judges(run: PlannedRun) -> Iterator[str]:
     """Every judge is named once, whatever number of stages it takes part in."""
     launcher = run.config.launcher
-    is_on_cpu = launcher.device == "cpu" or (launcher.device == "auto" and not launcher.prefix and visible_gpus() == [])
+    is_on_cpu = launcher.device == "cpu" or (
+        launcher.device == "auto" and not launcher.prefix and gpus_of_torch() == []
+    )
     for judge in (*run.trained, *run.scored):
         key = f"judges.{judge.judge}.attention"
         lack = _lack(
@@ -37,7 +39,7 @@ def _of_submission(run: PlannedRun) -> Iterator[str]:
     submission = run.config.submission
     if not run.judges_test_pairs:
         return
-    is_on_cpu = "cpu" in submission.devices or (submission.devices == ("auto",) and visible_gpus() == [])
+    is_on_cpu = "cpu" in submission.devices or (submission.devices == ("auto",) and gpus_of_torch() == [])
     dtype = "float32" if submission.dtype == "float32" else "bfloat16"
     for judge in run.config.roster.students:
         lack = _lack(submission.attention, "submission.devices" if is_on_cpu else None, dtype, _config(run, judge))

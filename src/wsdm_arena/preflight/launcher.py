@@ -5,7 +5,7 @@ import os
 
 from wsdm_arena.config import ResolvedJudge
 from wsdm_arena.preflight.backbones import count_parameters, find_backbone
-from wsdm_arena.preflight.gpus import Gpu, describe_gpus, visible_gpus
+from wsdm_arena.preflight.gpus import Gpu, describe_gpus, gpus_of_torch
 from wsdm_arena.preflight.planned_run import PlannedRun
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def check_launcher(run: PlannedRun) -> list[str]:
         return []
     if launcher.device == "cpu":
         return _warn_of_cores(run)
-    gpus = visible_gpus()
+    gpus = gpus_of_torch()
     if gpus is None:
         logger.info("nvidia-smi does not tell which GPUs there are: they are not checked")
         return []
@@ -38,7 +38,7 @@ def check_submission_devices(run: PlannedRun) -> list[str]:
     """Compare the devices that judge the test pairs with this machine's."""
     devices = run.config.submission.devices
     numbers = [int(name.partition(":")[2] or 0) for name in devices if _is_cuda(name)]
-    if not run.judges_test_pairs or not numbers or (gpus := visible_gpus()) is None or max(numbers) < len(gpus):
+    if not run.judges_test_pairs or not numbers or (gpus := gpus_of_torch()) is None or max(numbers) < len(gpus):
         return []
     return [f"submission.devices={list(devices)}: {describe_gpus(gpus)}; name others, or [auto]"]
 

@@ -1,7 +1,7 @@
 """A run as it is about to begin."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from wsdm_arena.config import ProjectConfig, ResolvedJudge
+from wsdm_arena.freshness.states import NodeState
 
 _LABELLED_BY = {"collected_labels": "teacher", "generated_labels": "student"}
 """In which stage the judges that score a table for labels were trained, by the labels' namespace."""
@@ -35,6 +36,7 @@ class PlannedRun:
         options: Kedro's ``run_params``.
         to_run: Names of the selected nodes that would run, where the others are up to date; None: all of them.
         default_env: Environment of runs that name none.
+        states: How things stand with all nodes of the project, where that is known.
     """
 
     pipeline: Pipeline
@@ -46,6 +48,7 @@ class PlannedRun:
     options: Mapping[str, Any]
     to_run: frozenset[str] | None = None
     default_env: str = "sample"
+    states: Mapping[str, NodeState] = field(default_factory=dict)
 
     @cached_property
     def selected(self) -> frozenset[str]:

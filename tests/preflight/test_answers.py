@@ -1,0 +1,67 @@
+import pandas as pd
+import pytest
+
+from wsdm_arena.preflight.answers import check_answer_models
+
+NODES = ["mine_prompts", "generate_answers"]
+OPENAI = {"engine": "openai", "model": "m", "base_url": "https://host/v1", "api_key_variable": "KEY_OF_M"}
+
+
+def generation(**models: dict) -> dict:
+    """Parameters by which these models, and no others, answer."""
+    return {"rounds": {name: {"answer_models": list(models)} for name in ("v1", "v2", "v3")}, "answer_models": models}
+
+
+@pytest.fixture
+def conversations(tmp_path):
+    folder = tmp_path / "01_raw" / "conversations"
+    folder.mkdir(parents=True)
+    pd.DataFrame({"conversation_id": ["c"]}).to_parquet(folder / "train-00000-of-00001.parquet")
+    return folder
+
+
+def write_simulated_prompts(tmp_path) -> None:
+    pd.DataFrame({"prompt": ["p"]}).to_parquet(tmp_path / "01_raw" / "simulated_prompts.parquet")
+
+
+def test_keys_that_are_not_set_are_named(plan, conversations, monkeypatch):
+    monkeypatch.delenv("KEY_OF_M", raising=False)
+    models = {"m": OPENAI, "n": OPENAI | {"api_key_variable": None}}
+    assert check_answer_models(plan(NODES, generation=generation(**models))) == [
+        "generation.answer_models.m: environment variable KEY_OF_M is not set"
+    ]
+    monkeypatch.setenv("KEY_OF_M", "secret")
+    assert check_answer_models(plan(NODES, generation=generation(**models))) == []
+
+
+def test_an_environment_for_vllm_that_is_not_there_is_named(plan, conversations, gpus, tmp_path):
+    gpus(80)
+    models = {"m": {"engine": "vllm", "model": "m"}, "n": {"engine": "vllm", "model": "n"}}
+    parameters = generation(**models)
+    assert check_answer_models(plan(NODES, generation=parameters | {"vllm": {"python": "no/python"}})) == [
+        "generation.vllm.python: no/python is not there; vLLM needs an environment of its own"
+    ]
+    (tmp_path / "python").touch()
+    parameters["vllm"] = {"python": str(tmp_path / "python")}
+    assert check_answer_models(plan(NODES, generation=parameters)) == []
+    models["m"] |= {"tensor_parallel_size": 2, "data_parallel_size": 2}
+    models["n"] |= {"tensor_parallel_size": 2}
+    gpus(80, 80)
+    assert check_answer_models(plan(NODES, generation=parameters)) == [
+        "generation.answer_models: m ask for up to 4 GPUs (tensor_parallel_size x data_parallel_size), there are 2"
+    ]
+
+
+def test_simulated_models_know_the_simulated_arenas_prompts_only(plan, conversations, tmp_path):
+    (problem,) = check_answer_models(plan(NODES))
+    assert "these are other conversations; name answer models of your own" in problem
+    write_simulated_prompts(tmp_path)
+    assert check_answer_models(plan(NODES)) == []
+
+
+def test_nobody_is_needed_where_nothing_is_asked(plan, monkeypatch, gpus):
+    monkeypatch.delenv("KEY_OF_M", raising=False)
+    models = {"m": OPENAI, "n": OPENAI}
+    assert check_answer_models(plan(NODES, generation=generation(**models))) == []  # no conversations
+    assert check_answer_models(plan(["mine_prompts"], generation=generation(**models))) == []
+    assert len(check_answer_models(plan(["generate_answers"], generation=generation(**models)))) == 2  # mined earlier
