@@ -15,8 +15,12 @@ from kedro.pipeline import Pipeline
 
 from wsdm_arena.config import Lineup, ProjectConfig
 from wsdm_arena.errors import UserError
+from wsdm_arena.freshness.selection import pending
+from wsdm_arena.freshness.states import Freshness, NodeState
 from wsdm_arena.pipeline_registry import use_lineup
-from wsdm_arena.preflight import PlannedRun, describe_run_context, require_runnable
+from wsdm_arena.preflight import PlannedRun, PreflightError, describe_run_context, require_runnable
+from wsdm_arena.runs.digests import DigestCache
+from wsdm_arena.runs.ledger import Ledger
 
 logger = logging.getLogger(__name__)
 
@@ -57,17 +61,34 @@ class Preflight:
 
     def _plan(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> PlannedRun:
         loader, project = self._context.config_loader, Path(self._context.project_path)
+        data_root = Path(project, loader["globals"]["data_root"])
+        states = _survey(pipeline, catalog, data_root)
         tree = {key: value for key, value in loader["parameters"].items() if key in ProjectConfig.model_fields}
         return PlannedRun(
             pipeline=pipeline,
             catalog=catalog,
             config=ProjectConfig.model_validate(tree),
-            data_root=Path(project, loader["globals"]["data_root"]),
+            data_root=data_root,
             project=project,
             env=os.environ["KEDRO_ENV"],
             options=run_params,
+            to_run=pending(states[node.name] for node in pipeline.nodes),
+            states=states,
             default_env=settings.CONFIG_LOADER_ARGS["default_run_env"],
         )
+
+
+def _survey(pipeline: Pipeline, catalog: DataCatalog, data_root: Path) -> dict[str, NodeState]:
+    """How things stand with all nodes, where the selected ones are among them; else with the selected ones."""
+    whole = pipelines["__default__"]
+    is_part = {node.name for node in pipeline.nodes} <= {node.name for node in whole.nodes}
+    cache = DigestCache.of(data_root)
+    try:
+        states = Freshness(catalog, Ledger.of(data_root).done(), cache).survey(whole if is_part else pipeline)
+    except OSError as error:
+        raise PreflightError(f"nothing was run: {data_root} cannot be read: {error}") from None
+    cache.save()
+    return states
 
 
 def _find_mistake(error: BaseException) -> BaseException | None:

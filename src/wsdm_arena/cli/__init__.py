@@ -1,4 +1,4 @@
-"""Commands beside Kedro's own: ``kedro status``, ``plan``, ``fetch``, ``clean``, ``compare``.
+"""Commands beside Kedro's own: ``kedro status``, ``plan``, ``fetch``, ``clean``, ``compare``, ``forget``.
 
 Each is loaded only when it is called, since this module is imported by every ``kedro`` command.
 """
@@ -7,7 +7,7 @@ from importlib import import_module
 
 import click
 
-_COMMANDS = ("status", "plan", "fetch", "clean", "compare")
+_COMMANDS = ("status", "plan", "fetch", "clean", "compare", "forget")
 
 
 class _LazyGroup(click.Group):

@@ -1,11 +1,14 @@
 """What a node's result depends on, and the fingerprint that names it."""
 
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from kedro.io import DataCatalog
 from kedro.pipeline.node import Node
+from pydantic import BaseModel
 
 from wsdm_arena.config import describe_effect
 from wsdm_arena.io.contents import files_of, keeps_contents, newest_version
@@ -48,8 +51,9 @@ def describe_work(node: Node, catalog: DataCatalog, cache: DigestCache) -> NodeW
     def describe_directory(name: str) -> str:
         return f"directory with contents {cache.digest([Path(name)])[0]}" if Path(name).is_dir() else name
 
-    named = [name for name in node.inputs if is_parameter(name)]
-    parameters = {name: describe_effect(catalog.load(name), describe_directory) for name in named}
+    parameters = {
+        name: describe_effect(value, describe_directory) for name, value in _load_parameters(node, catalog).items()
+    }
     return NodeWork(
         node=node.name,
         code_format=result_format_of(node.func),
@@ -57,6 +61,20 @@ def describe_work(node: Node, catalog: DataCatalog, cache: DigestCache) -> NodeW
         parameters={name: value for name, value in sorted(parameters.items()) if value != {}},
         inputs=describe_stored([name for name in node.inputs if not is_parameter(name)], catalog, cache),
     )
+
+
+def _load_parameters(node: Node, catalog: DataCatalog) -> dict[str, Any]:
+    """A node's parameters, typed as its function asks: Kedro builds only those of the pipelines that it runs."""
+    types = get_type_hints(inspect.unwrap(node.func))
+    arguments = node._inputs.items() if isinstance(node._inputs, dict) else zip(types, node.inputs, strict=False)
+    loaded = {}
+    for argument, name in arguments:
+        if is_parameter(name):
+            value, wanted = catalog.load(name), types.get(argument)
+            if isinstance(value, Mapping) and isinstance(wanted, type) and issubclass(wanted, BaseModel):
+                value = wanted.model_validate(value)
+            loaded[name] = value
+    return loaded
 
 
 def describe_stored(names: list[str], catalog: DataCatalog, cache: DigestCache) -> dict[str, Stored]:

@@ -44,15 +44,13 @@ class UpToDateRunner(SequentialRunner):
     Args:
         data_root: Whose ledger is kept; the caller holds its lock.
         git_commit: Of the code, for the ledger.
-        run_all: Run fresh nodes, too.
     """
 
-    def __init__(self, data_root: Path, git_commit: str | None = None, *, run_all: bool = False) -> None:
+    def __init__(self, data_root: Path, git_commit: str | None = None) -> None:
         super().__init__()
         self._ledger = Ledger.of(data_root)
         self._cache = DigestCache.of(data_root)
         self._git_commit = git_commit
-        self._run_all = run_all
 
     def __repr__(self) -> str:
         # Kedro-Viz draws the run on the flowchart only if it reads here that the nodes ran one after another.
@@ -75,12 +73,12 @@ class UpToDateRunner(SequentialRunner):
         try:
             for number, node in enumerate(pipeline.nodes, start=1):
                 state = freshness.examine(node)
-                if state.state is State.FRESH and not self._run_all:
+                if state.state is State.FRESH:
                     logger.debug("%s is up to date", node.name)
                     self._ledger.append(_fresh_record(state, run_id or "", provenance))
                     continue
                 logger.info("%s (%d of %d): %s", node.name, number, len(pipeline.nodes), _shown_reasons(state))
-                earlier = None if self._run_all else freshness.find_equal(state)
+                earlier = freshness.find_equal(state)
                 if earlier is not None and restore_outputs(node, earlier, catalog, self._cache):
                     logger.info("%s: what run %s made of just this is taken again", node.name, earlier.run_id)
                     self._note_restored(node, state, earlier, catalog, run_id or "", provenance)
@@ -186,7 +184,5 @@ def _now() -> str:
 
 
 def _shown_reasons(state: NodeState) -> str:
-    if state.state is State.FRESH:
-        return "up to date, and run all the same"
     more = len(state.reasons) - _SHOWN_REASONS
     return "; ".join(state.reasons[:_SHOWN_REASONS]) + (f"; and {more} more" if more > 0 else "")

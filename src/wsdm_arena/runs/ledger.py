@@ -45,8 +45,9 @@ class NodeRecord(BaseModel):
     """Kedro's session id, which is also the version of what the run saves."""
     node: str
     """Name with namespace."""
-    outcome: Literal["done", "fresh", "failed"]
-    """``done``: it ran; ``fresh``: nothing had changed since it last ran, so it did not; ``failed``: it raised."""
+    outcome: Literal["done", "fresh", "failed", "forgotten"]
+    """``done``: it ran; ``fresh``: nothing had changed since it last ran, so it did not; ``failed``: it raised;
+    ``forgotten``: somebody wants it to run again."""
     fingerprint: str
     """Of everything that the node's result depends on."""
     time: str
@@ -106,11 +107,13 @@ class Ledger:
         return list(self._read())
 
     def done(self) -> dict[str, list[NodeRecord]]:
-        """By node, its records with outcome ``done``, the last one last."""
+        """By node, its records with outcome ``done`` since it was forgotten, the last one last."""
         history: dict[str, list[NodeRecord]] = {}
         for record in self._read():
             if record.outcome == "done":
                 history.setdefault(record.node, []).append(record)
+            elif record.outcome == "forgotten":
+                history.pop(record.node, None)
         return history
 
     def latest(self) -> dict[str, NodeRecord]:

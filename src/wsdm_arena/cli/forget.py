@@ -1,0 +1,60 @@
+"""``kedro forget``: have nodes run again although nothing has changed."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from kedro.pipeline.node import Node
+
+from wsdm_arena import __version__
+from wsdm_arena.cli.project import open_project, project_options
+from wsdm_arena.processes.lock import lock_directory
+from wsdm_arena.runs.ledger import Ledger, NodeRecord
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True)
+@project_options
+def forget(names: tuple[str, ...], env: str | None, params: dict[str, Any]) -> None:
+    """Have NAMES run again at the next kedro run, although nothing has changed.
+
+    NAMES are nodes (build_scoreboard, teacher.gemma.train), namespaces (teacher.gemma) or tags (reporting), as kedro
+    status --json and Kedro-Viz name them. Nothing is deleted: a training that is complete is found in its run directory
+    and taken again. To train anew, delete that directory, which the log of the run names.
+    """
+    with open_project(env, params) as project:
+        nodes = {node.name: node for name in names for node in _find(name, project.pipeline.nodes)}
+        ledger = Ledger.of(project.data_root)
+        known = ledger.latest()
+        forgotten = [name for name in nodes if name in known]
+        if not forgotten:
+            click.echo("None of these nodes has run in this data folder: nothing to forget.")
+            return
+        with lock_directory(project.data_root, wait_s=0):
+            for name in forgotten:
+                ledger.append(_forgotten(known[name]))
+        click.echo(f"{len(forgotten)} nodes will run again: {', '.join(sorted(forgotten))}")
+
+
+def _find(name: str, nodes: list[Node]) -> list[Node]:
+    found = [
+        node
+        for node in nodes
+        if name == node.name or name in node.tags or f"{node.namespace or ''}.".startswith(f"{name}.")
+    ]
+    if not found:
+        known = sorted({node.namespace or node.name for node in nodes})
+        raise click.UsageError(f"there is no node, namespace or tag {name!r}; known: {', '.join(known)}")
+    return found
+
+
+def _forgotten(record: NodeRecord) -> NodeRecord:
+    return NodeRecord(
+        run_id=record.run_id,
+        node=record.node,
+        outcome="forgotten",
+        fingerprint=record.fingerprint,
+        time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        command="kedro forget",
+        package_version=__version__,
+    )
