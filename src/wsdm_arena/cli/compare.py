@@ -111,14 +111,19 @@ class _Versions:
     new: Mapping[str, Stored]
     remarks: list[str]
 
-    def that_differ(self, suffix: str) -> Iterator[tuple[str, Path, Path]]:
-        """Entries of a kind whose contents differ: name, file as of the one and as of the other run."""
-        for name in sorted(self.old.keys() & self.new.keys()):
-            if not name.endswith(suffix) or self.old[name].digest == self.new[name].digest:
+    def that_differ(self, kind: str) -> Iterator[tuple[str, Path, Path]]:
+        """Entries ``<judge>.<kind>`` of what is scored, if they differ: judge, file as of the one and the other run.
+
+        What reads tables without votes has predictions, but no scores.
+        """
+        both = self.old.keys() & self.new.keys()
+        for judge in sorted(name.removesuffix(".scores") for name in both if name.endswith(".scores")):
+            name = f"{judge}.{kind}"
+            if name not in both or self.old[name].digest == self.new[name].digest:
                 continue
             files = self._locate(name, self.old[name]), self._locate(name, self.new[name])
             if files[0] is not None and files[1] is not None:
-                yield name, files[0], files[1]
+                yield judge, files[0], files[1]
 
     def _locate(self, name: str, stored: Stored) -> Path | None:
         if name not in self.paths or stored.version is None:
@@ -138,11 +143,11 @@ def _raw_first(data: list[Difference], paths: Mapping[str, tuple[Path, bool]]) -
 
 
 def _compare_scores(comparison: Comparison, versions: _Versions) -> None:
-    for name, old, new in versions.that_differ(".scores"):
+    for judge, old, new in versions.that_differ("scores"):
         try:
             changes = compare_rows(read_rows(old), read_rows(new))
         except UserError as error:
-            comparison.remarks.append(f"{name}: {error}")
+            comparison.remarks.append(f"{judge}: {error}")
             continue
         differing = [change for change in changes if change.is_change]
         comparison.scores += differing
@@ -152,14 +157,10 @@ def _compare_scores(comparison: Comparison, versions: _Versions) -> None:
 def _compare_judges(
     comparison: Comparison, versions: _Versions, paths: Mapping[str, tuple[Path, bool]], confidence: float
 ) -> None:
-    """Test every judge whose predictions of the held-out fold differ; those of other tables have no scores."""
+    """Test every judge whose predictions of the held-out fold differ."""
     import pandas as pd
 
-    found = [
-        (name.removesuffix(".predictions"), old, new)
-        for name, old, new in versions.that_differ(".predictions")
-        if name.removesuffix("predictions") + "scores" in versions.new
-    ]
+    found = list(versions.that_differ("predictions"))
     if not found:
         return
     battles_path = paths["battles"][0]
@@ -170,8 +171,8 @@ def _compare_judges(
     for judge, old, new in found:
         try:
             tested = compare_predictions(pd.read_parquet(old), pd.read_parquet(new), battles, confidence=confidence)
-        except (UserError, OSError) as error:
-            comparison.remarks.append(f"{judge}: {error}")
+        except (UserError, OSError, ValueError) as error:  # pyarrow says with a ValueError that a file is damaged
+            comparison.remarks.append(f"{judge}: its predictions: {error}")
             continue
         if tested["num_battles"]:
             comparison.judges[judge] = tested
