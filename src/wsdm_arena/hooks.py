@@ -15,6 +15,7 @@ from kedro.pipeline import Pipeline
 
 from wsdm_arena.config import Lineup, ProjectConfig
 from wsdm_arena.errors import UserError
+from wsdm_arena.freshness.node_work import is_parameter
 from wsdm_arena.freshness.selection import pending
 from wsdm_arena.freshness.states import Freshness, NodeState
 from wsdm_arena.pipeline_registry import use_lineup
@@ -45,6 +46,13 @@ class Preflight:
         os.environ["KEDRO_ENV"] = context.env or settings.CONFIG_LOADER_ARGS["default_run_env"]
         if use_lineup(Lineup.from_parameters(context.config_loader["parameters"])):
             pipelines.configure("wsdm_arena.pipeline_registry")  # or those of an earlier session would be kept
+
+    @hook_impl
+    def after_catalog_created(self, catalog: DataCatalog) -> None:
+        """Resolve the names that patterns stand for, so that a notebook's ``catalog.keys()`` lists them all."""
+        for name in sorted({name for pipeline in pipelines.values() for name in pipeline.datasets()}):
+            if not is_parameter(name):
+                catalog.get(name)
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
