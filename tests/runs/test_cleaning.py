@@ -203,6 +203,7 @@ def test_a_scoreboard_that_cannot_be_read_stops_it(data):
         data.plan()
 
 
+@pytest.mark.filterwarnings("ignore:Save version:UserWarning")  # Kedro goes by names
 def test_of_a_clock_that_jumped_back_both_newest_versions_stay(data):
     for number in (7, 8, 9, 3):
         data.run(f"aaa{number}", stamp(number))

@@ -5,9 +5,9 @@ from collections import Counter
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from wsdm_arena.cli.console import wide_console
 from wsdm_arena.cli.entries import entry_paths, names_of
 from wsdm_arena.cli.project import Project, open_project, project_options
 from wsdm_arena.errors import UserError
@@ -100,7 +100,7 @@ def _as_json(plan: CleaningPlan, done: Cleaned | None) -> dict[str, Any]:
 
 
 def _show(plan: CleaningPlan, done: Cleaned | None) -> None:
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    console = wide_console()
     versions = [item for item in plan.items if item.kind == VERSION]
     if any(item.is_removed for item in versions):
         console.print(_versions_table(plan, versions))
@@ -116,7 +116,7 @@ def _show(plan: CleaningPlan, done: Cleaned | None) -> None:
 
 def _versions_table(plan: CleaningPlan, versions: list[Item]) -> Table:
     table = Table(title="versions", title_justify="left")
-    table.add_column("entry", no_wrap=True)
+    table.add_column("entry", overflow="fold")
     for name in ("stay", "go"):
         table.add_column(name, justify="right")
     counts = Counter((str(item.path.parent), item.is_removed) for item in versions)
@@ -128,9 +128,9 @@ def _versions_table(plan: CleaningPlan, versions: list[Item]) -> Table:
 
 def _directories_table(plan: CleaningPlan, directories: list[Item]) -> Table:
     table = Table(title="directories that go", title_justify="left")
-    table.add_column("directory", no_wrap=True)
+    table.add_column("directory", overflow="fold")
     table.add_column("holds", justify="right", no_wrap=True)
-    table.add_column("why")
+    table.add_column("why", overflow="fold")
     for item in directories:
         table.add_row(_relative(plan, item), _size(item.disk_bytes), item.reason)
     return table
@@ -141,10 +141,15 @@ def _summary(plan: CleaningPlan, done: Cleaned | None) -> str:
         return f"{plan.data_root}: nothing is superseded."
     items = plan.removed if done is None else done.removed
     num_versions = sum(item.kind == VERSION for item in items)
-    what = f"{num_versions} versions and {len(items) - num_versions} directories"
+    what = f"{_count(num_versions, 'version')} and {_count(len(items) - num_versions, 'work directory')}"
     if done is not None:
-        return f"{what} removed; {_size(done.freed_bytes)} are free again."
+        return f"{what} removed; that freed {_size(done.freed_bytes)}."
     return f"{what} may go; that frees {_size(plan.freed_bytes)}. Nothing was touched; --delete removes them."
+
+
+def _count(number: int, noun: str) -> str:
+    plural = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def _relative(plan: CleaningPlan, item: Item) -> str:

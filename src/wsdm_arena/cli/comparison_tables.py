@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
+from wsdm_arena.cli.console import wide_console
 from wsdm_arena.runs.history import Difference, Run
 from wsdm_arena.runs.ledger import Stored
 from wsdm_arena.scoring.run_comparisons import ScoreChange
@@ -22,7 +22,7 @@ _ABSENT = "-"
 
 def show_runs(runs: Sequence[Run], data_root: Path) -> None:
     """List runs, the last one last."""
-    console = _console()
+    console = wide_console()
     if not runs:
         console.print(f"{data_root}: nothing has been run here yet.")
         return
@@ -39,7 +39,7 @@ def show_runs(runs: Sequence[Run], data_root: Path) -> None:
 
 def show_comparison(comparison: "Comparison") -> None:
     """Print what differs, a table a kind; what does not is left out."""
-    console = _console()
+    console = wide_console()
     for table in _tables(comparison):
         console.print(table)
     for names, run in ((comparison.nodes_gone, comparison.old), (comparison.nodes_added, comparison.new)):
@@ -159,9 +159,3 @@ def _table(title: str, *columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
-
-
-def _console() -> Console:
-    """As wide as a terminal, and wide enough for whole tables where there is none."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=160)

@@ -1,11 +1,12 @@
-"""Where the commands print."""
+"""Where commands print tables."""
 
 from rich.console import Console
 
-_LEAST_WIDTH = 120
+_WIDTH = 160
+"""Characters a line where there is no terminal: whole tables in a file or a pipe."""
 
 
-def make_console() -> Console:
-    """A console whose tables are not squeezed: a narrow terminal, or a pipe, gets lines of 120 characters."""
-    console = Console()
-    return console if console.width >= _LEAST_WIDTH else Console(width=_LEAST_WIDTH)
+def wide_console() -> Console:
+    """As wide as the terminal; texts are printed as they are, whatever brackets they hold."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=_WIDTH)
