@@ -98,7 +98,7 @@ class Ledger:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
             self._cut_unfinished_line()
-            file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+            file.write(line.encode("utf-8", "replace") + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
