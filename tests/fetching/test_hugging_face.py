@@ -235,3 +235,28 @@ def test_an_unknown_repository_and_a_hub_out_of_reach_are_told_in_one_message(hu
     assert "there is no org/nobody at Hugging Face that you may see" in unknown.message
     assert "cannot be reached" in unreachable.message
     assert "the same command goes on" in unreachable.message
+
+
+def test_weights_that_another_client_left_damaged_are_fetched_anew(hub, tmp_path):
+    weights = noise(30_000)
+    hub.repositories["models/org/judge"] = {"config.json": b"{}", "model.safetensors": weights}
+    blob = tmp_path / "home" / "hub" / "models--org--judge" / "blobs" / hashlib.sha256(weights).hexdigest()
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(bytes(30_000))
+    item = make_input(
+        tmp_path, "judge", hub="huggingface_model", handle="org/judge", patterns=MODEL_FILES, folder=tmp_path / "01_raw"
+    )
+
+    (outcome,) = fetch_here(tmp_path, item)
+
+    assert (outcome.state, outcome.message) == (State.FETCHED, "")
+    assert blob.read_bytes() == weights
+
+
+def test_a_model_without_weights_in_safetensors_is_refused(hub, tmp_path):
+    hub.repositories["models/org/judge"] = {"config.json": b"{}", "pytorch_model.bin": b"a pickle"}
+    item = make_input(tmp_path, "judge", hub="huggingface_model", handle="org/judge", patterns=MODEL_FILES)
+
+    (refused,) = fetch_here(tmp_path, item)
+
+    assert "org/judge has no weights model*.safetensors" in refused.message

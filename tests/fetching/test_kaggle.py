@@ -218,3 +218,13 @@ def test_a_failure_does_not_keep_the_others(hub, tmp_path):
 
     assert [bool(each.message) for each in outcomes] == [True, False]
     assert (tmp_path / "01_raw" / "train.parquet").exists()
+
+
+def test_kaggle_out_of_reach_is_told_at_once(hub, tmp_path, monkeypatch):
+    hub.url = "http://127.0.0.1:9"  # nobody listens there
+    use_kaggle(monkeypatch, hub, tmp_path / "home")
+    monkeypatch.setattr("wsdm_arena.fetching.kaggle.time.sleep", lambda seconds: pytest.fail("it waited"))
+
+    (refused,) = fetch_here(tmp_path, contest(tmp_path, "train", "train.parquet"))
+
+    assert "Kaggle cannot be reached" in refused.message

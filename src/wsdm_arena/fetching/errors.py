@@ -1,6 +1,11 @@
 """What can go wrong with a download."""
 
+import errno
+
 from wsdm_arena.errors import UserError
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Full or not to be written to; not the network's fault."""
 
 
 class FetchError(UserError, RuntimeError):

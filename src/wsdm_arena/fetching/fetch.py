@@ -60,7 +60,10 @@ def fetch_inputs(plan: FetchPlan, data_root: Path) -> list[Outcome]:
             "data_root, so that real and simulated files are not mixed"
         )
     plan.require_room()
-    raw.mkdir(parents=True, exist_ok=True)
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FetchError(f"{raw} cannot be made ({error.strerror}); set data_home in conf/local/globals.yml") from error
     digests = DigestCache.of(data_root)
     with lock_directory(raw, wait_s=0):
         outcomes = []
@@ -69,6 +72,8 @@ def fetch_inputs(plan: FetchPlan, data_root: Path) -> list[Outcome]:
                 outcomes.append(_fetch(planned, digests))
             except FetchError as error:
                 outcomes.append(Outcome(planned.item.name, planned.presence.state, str(error)))
+            except OSError as error:
+                outcomes.append(Outcome(planned.item.name, planned.presence.state, _tell_disk(planned, error)))
             digests.save()
     return outcomes
 
@@ -89,6 +94,13 @@ def _fetch(planned: PlannedInput, digests: DigestCache) -> Outcome:
     if planned.missing_token:
         raise FetchError(f"{item.name}: {planned.missing_token}{_terms(item)}")
     return _download(item, presence.fetched, digests)
+
+
+def _tell_disk(planned: PlannedInput, error: OSError) -> str:
+    return (
+        f"{planned.item.name}: {error.filename or planned.place} cannot be written ({error.strerror or error}); what "
+        "came is kept, and the same command goes on once there is room and the permission to write"
+    )
 
 
 def _terms(item: Input) -> str:

@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsdm_arena.fetching.errors import FetchError, InterruptedDownloadError
+from wsdm_arena.fetching.errors import DISK_ERRORS, FetchError, InterruptedDownloadError
 from wsdm_arena.fetching.inputs import Input
 from wsdm_arena.fetching.tokens import HUGGING_FACE_CURE, describe_missing_token, has_hugging_face_token
 from wsdm_arena.runs.digests import DigestCache
 from wsdm_arena.runs.files import write_atomically
+
+MAX_STREAMED_BYTES = 50_000_000_000
+"""The hub sends no larger file by plain HTTP; its client fetches those in pieces, from the start each time."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,8 @@ def download_model(item: Input, revision: str | None, digests: DigestCache) -> t
     storage = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=str(item.handle), repo_type="model")
     with _errors_told(item):
         listing = _list_files(item, "model", revision)
-        large = [file for file in listing.files if file.sha256 is not None]
-        _require_room(item, sum(file.size for file in large) - _bytes_in(storage / "blobs"), storage)
+        large = [file for file in listing.files if file.sha256 is not None and file.size <= MAX_STREAMED_BYTES]
+        _require_room(item, listing.size - _bytes_in(storage / "blobs"), storage)
         for file in large:
             _stream(item, "model", listing.commit, file, storage / "blobs" / file.blob, digests)
         names = [file.name for file in listing.files]
@@ -131,8 +134,10 @@ def _stream(item: Input, kind: str, commit: str, file: RemoteFile, target: Path,
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
-    if target.is_file() and target.stat().st_size == file.size:
-        return
+    if target.is_file():
+        if file.sha256 in (None, digests.sha256(target)):
+            return
+        target.unlink()
     part = target.with_name(f"{target.name}.incomplete")
     part.parent.mkdir(parents=True, exist_ok=True)
     with part.open("ab") as stream:
@@ -196,6 +201,8 @@ def _errors_told(item: Input) -> Iterator[None]:
             f"{item.name}: Hugging Face answers {error.response.status_code}; give the same command again later"
         ) from error
     except network_errors as error:  # type: ignore[misc]
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            raise
         reason = (str(error).strip().splitlines() or [""])[0] or type(error).__name__
         raise InterruptedDownloadError(
             f"{item.name}: Hugging Face cannot be reached or the connection broke ({reason}); the same command goes on "

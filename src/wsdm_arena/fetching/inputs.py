@@ -1,7 +1,7 @@
 """What an environment needs from outside: ``sources.yml`` and the models that the parameters name."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -49,6 +49,7 @@ class Input:
         bytes: Size of it all, about; None: unknown.
         licence: Its terms.
         own_files: What the user named instead; None: nothing.
+        aliases: Other names that `kedro fetch` takes: of a model, the judges and answer models that it is.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Input:
     bytes: int | None
     licence: LicenceConfig
     own_files: str | None = None
+    aliases: tuple[str, ...] = ()
 
     @property
     def is_model(self) -> bool:
@@ -82,6 +84,16 @@ class Input:
     def place(self, name_at_hub: str) -> Path:
         """Where one of its files goes; whole datasets keep their folders, single files leave them behind."""
         return self.folder / (PurePosixPath(name_at_hub).name if self.files else name_at_hub)
+
+
+@dataclass(frozen=True)
+class _Use:
+    """Who wants a model of the hub, and how."""
+
+    name: str
+    what: str
+    revision: str | None
+    trusts_code: bool = False
 
 
 def list_inputs(
@@ -168,48 +180,41 @@ def _undescribed_checkpoint(judge: str, raw: Path, own_files: str | None) -> Inp
 
 def _list_models(known: Mapping[str, HubModelConfig], config: ProjectConfig, raw: Path, project: Path) -> list[Input]:
     """Hub names among the judges' backbones and the answer models, each once."""
-    wanted: dict[str, tuple[set[str | None], list[str], bool]] = {}
+    wanted: dict[str, list[_Use]] = {}
 
-    def want(model: str, revision: str | None, user: str, trusts_code: bool = False) -> None:
+    def want(model: str, use: _Use) -> None:
         if _HUB_NAME.fullmatch(model) and not (project / model).exists():
-            revisions, users, trusted = wanted.setdefault(model, (set(), [], False))
-            revisions.add(revision)
-            users.append(user)
-            wanted[model] = (revisions, users, trusted or trusts_code)
+            wanted.setdefault(model, []).append(use)
 
     for judge in _judges(config):
         backbone = config.judges[judge].backbone
         if backbone.source is not None:
-            want(backbone.source, backbone.revision, f"backbone of {judge}")
+            want(backbone.source, _Use(judge, f"backbone of {judge}", backbone.revision))
     asked = {name for round_ in config.generation.rounds.values() for name in round_.answer_models}
     for name, model in config.generation.answer_models.items():
         if name in asked and model.engine in ("vllm", "transformers"):
-            want(model.model, model.revision, f"answers as {name}", model.trust_remote_code)
-    return [_as_model(name, *found, known.get(name), raw) for name, found in wanted.items()]
+            want(model.model, _Use(name, f"answers as {name}", model.revision, model.trust_remote_code))
+    return [_as_model(name, uses, known.get(name), raw) for name, uses in wanted.items()]
 
 
-def _as_model(
-    name: str,
-    revisions: set[str | None],
-    users: list[str],
-    trusts_code: bool,
-    known: HubModelConfig | None,
-    raw: Path,
-) -> Input:
+def _as_model(name: str, uses: Sequence[_Use], known: HubModelConfig | None, raw: Path) -> Input:
+    revisions = {use.revision for use in uses}
+    what = ", ".join(use.what for use in uses)
     if len(revisions) > 1:
         told = ", ".join(sorted(str(revision) for revision in revisions))
-        raise FetchError(f"{name} is wanted at several revisions ({told}) as {', '.join(users)}; state one for all")
+        raise FetchError(f"{name} is wanted at several revisions ({told}): {what}; state one for all")
     page = LicenceConfig(name=_UNKNOWN_LICENCE, url=f"https://huggingface.co/{name}")
     return Input(
         name=name,
-        what=", ".join(users),
+        what=what,
         hub="huggingface_model",
         handle=name,
         how="",
         revision=next(iter(revisions)),
         files={},
-        patterns=(*MODEL_FILES, CODE_FILES) if trusts_code else MODEL_FILES,
+        patterns=(*MODEL_FILES, CODE_FILES) if any(use.trusts_code for use in uses) else MODEL_FILES,
         folder=raw,
         bytes=known.bytes if known else None,
         licence=known.licence if known else page,
+        aliases=tuple(use.name for use in uses),
     )

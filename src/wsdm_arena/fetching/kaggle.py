@@ -80,9 +80,9 @@ def _keep_trying(download: Callable[[], Path], staging: Path, name: str) -> Path
         except requests.exceptions.RequestException as error:
             have = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
             attempt = 1 if have > had else attempt + 1
-            if attempt >= ATTEMPTS:
+            if attempt >= ATTEMPTS or not have:
                 raise
-            logger.warning("%s: the connection broke after %s bytes (%s); going on", name, f"{have:,}", error)
+            logger.warning("%s: %s after %s bytes; going on", name, type(error).__name__, f"{have:,}")
             had = max(have, had)
             time.sleep(PAUSE_S)
 

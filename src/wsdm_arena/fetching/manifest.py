@@ -43,8 +43,10 @@ def read_fetched(folder: Path) -> dict[str, Fetched]:
         if tree["format"] != FORMAT:
             raise ValueError(f"its format is {tree['format']!r}, not {FORMAT}")
         return {name: _read_one(entry) for name, entry in tree["inputs"].items()}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
+    except OSError as error:
+        raise FetchError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FetchError(
             f"{path} is damaged ({error}); remove it: what lies beside it is then taken for files of your own"

@@ -93,7 +93,7 @@ def plan_fetch(inputs: Sequence[Input], names: Sequence[str] = ()) -> FetchPlan:
 
     Args:
         inputs: All of the environment.
-        names: Those that are asked for; of a model, the part behind the slash does; none: all.
+        names: Those that are asked for; a model also goes by the judge or answer model that it is; none: all.
 
     Raises:
         FetchError: A name is unknown, or a manifest is damaged.
@@ -106,11 +106,12 @@ def plan_fetch(inputs: Sequence[Input], names: Sequence[str] = ()) -> FetchPlan:
 def _choose(inputs: Sequence[Input], names: Sequence[str]) -> list[Input]:
     chosen = []
     for name in names:
-        found = [item for item in inputs if name in (item.name, item.name.partition("/")[2])]
+        found = [item for item in inputs if name == item.name or name in item.aliases]
         if not found:
-            raise FetchError(f"there is no input {name!r} here; known: {', '.join(item.name for item in inputs)}")
-        chosen += found
-    return list(dict.fromkeys(chosen)) if names else list(inputs)
+            known = ", ".join(name for item in inputs for name in (item.aliases or (item.name,)))
+            raise FetchError(f"there is no input {name!r} here; known: {known}")
+        chosen += [item for item in found if item not in chosen]
+    return chosen if names else list(inputs)
 
 
 def _measure_disks(planned: Sequence[PlannedInput]) -> list[Disk]:

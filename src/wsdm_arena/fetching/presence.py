@@ -125,6 +125,8 @@ def _compare_sizes(item: Input, fetched: Fetched) -> Presence:
             )
         else:
             here += written["size"]
+    if missing and not here:
+        return Presence(State.MISSING, f"it was fetched {fetched.at}", fetched, _staged_bytes(item))
     if missing:
         return Presence(State.PARTIAL, f"{missing[0]} is missing", fetched, here + _staged_bytes(item))
     return Presence(State.FETCHED, f"revision {fetched.revision}" if fetched.revision else "", fetched, here)
