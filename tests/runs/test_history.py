@@ -89,6 +89,13 @@ def test_a_run_stands_for_what_was_up_to_date_when_it_ended():
     assert state_as_of(LEDGER, "none") == {}
 
 
+def test_what_is_forgotten_is_no_run_and_ends_none():
+    ledger = [*LEDGER, record("2026-01-02", "build", "forgotten", command="kedro forget")]
+    assert list_runs(ledger) == list_runs(LEDGER)
+    for run_id in ("2026-01-02", "2026-01-01"):
+        assert state_as_of(ledger, run_id) == state_as_of(LEDGER, run_id)
+
+
 def state(**nodes) -> dict[str, NodeRecord]:
     return {name.replace("__", "."): record("r", name.replace("__", "."), **fields) for name, fields in nodes.items()}
 

@@ -54,7 +54,7 @@ class Difference:
 def list_runs(records: Sequence[NodeRecord]) -> list[Run]:
     """All runs in the order of the ledger, whatever clocks said."""
     by_run: dict[str, list[NodeRecord]] = {}
-    for record in records:
+    for record in _of_runs(records):
         by_run.setdefault(record.run_id, []).append(record)
     return [_summarize(run_id, lines) for run_id, lines in by_run.items()]
 
@@ -84,8 +84,14 @@ def find_run(runs: Sequence[Run], name: str) -> Run:
 
 def state_as_of(records: Sequence[NodeRecord], run_id: str) -> dict[str, NodeRecord]:
     """Last completed run of each node when a run had ended, in the order of the ledger."""
-    end = max((number for number, record in enumerate(records) if record.run_id == run_id), default=-1)
-    return {record.node: record for record in records[: end + 1] if record.outcome == "done"}
+    told = _of_runs(records)
+    end = max((number for number, record in enumerate(told) if record.run_id == run_id), default=-1)
+    return {record.node: record for record in told[: end + 1] if record.outcome == "done"}
+
+
+def _of_runs(records: Sequence[NodeRecord]) -> list[NodeRecord]:
+    """What runs have noted; that somebody wants a node to run again is noted between them, under an older run's id."""
+    return [record for record in records if record.outcome != "forgotten"]
 
 
 def outputs_of(state: State) -> dict[str, Stored]:
@@ -165,7 +171,7 @@ def _digest(stored: Stored | None) -> str | None:
 def _summarize(run_id: str, lines: Sequence[NodeRecord]) -> Run:
     last = lines[-1]
     done = [line for line in lines if line.outcome == "done"]
-    taken = sum(getattr(line, "taken_from", None) is not None for line in done)
+    taken = sum(line.taken_from is not None for line in done)
     return Run(
         run_id=run_id,
         began=lines[0].time,
