@@ -2,6 +2,8 @@
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -27,8 +29,7 @@ def plan(env: str | None, params: dict[str, Any], as_json: bool) -> None:
     trainer counts them; else they are estimated from what is there, or taken from the parameters under planning. To put
     in your own speeds set planning.throughput.measured_tokens_per_s in conf/local; docs/plan.md explains the columns.
     """
-    logging.getLogger("wsdm_arena").setLevel(logging.WARNING)
-    with open_project(env, params) as project:
+    with open_project(env, params) as project, _quiet():
         made = make_plan(project.config, project.data_root)
         missing = find_missing(project, made)
     if as_json:
@@ -38,6 +39,18 @@ def plan(env: str | None, params: dict[str, Any], as_json: bool) -> None:
     if not console.is_terminal:
         console.width = _MIN_WIDTH
     _show(console, project, made, missing)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let the library's progress messages be: they tell of tokenising a sample, not of the plan."""
+    logger = logging.getLogger("wsdm_arena")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def find_missing(project: Project, made: Plan) -> list[str]:
@@ -62,7 +75,9 @@ def _show(console: Console, project: Project, made: Plan, missing: list[str]) ->
     console.print(table)
     console.print(report.LEGEND)
     lines = [*report.totals_lines("all jobs", made.totals, is_gpu=is_gpu)]
-    if made.left != made.totals:
+    if all(job.state == "there" for job in made.jobs):
+        lines.append("nothing is left to be done, unless something has changed: see kedro status")
+    elif made.left != made.totals:
         lines += report.totals_lines("still to be done", made.left, is_gpu=is_gpu)
     sections = {
         "": lines,

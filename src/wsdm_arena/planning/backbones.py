@@ -1,6 +1,5 @@
 """How large a judge is and how much it computes, from its backbone's files or as the configuration describes it."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from wsdm_arena.config import HeadConfig, ProjectConfig
-from wsdm_arena.errors import UserError
 from wsdm_arena.planning.figures import Basis
-from wsdm_arena.planning.places import DataFolder
+from wsdm_arena.planning.places import DataFolder, PlanError, read_object
 
 _NO_BACKBONE = ("lm_head.", "score.")
 """Weights that stand beside a backbone's own and that no judge has."""
@@ -24,10 +22,6 @@ _SHAPE = (
     "num_key_value_heads",
     "vocab_size",
 )
-
-
-class PlanError(UserError, ValueError):
-    """Something that a plan needs is neither on disk nor described under ``planning``."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,7 @@ def measure_judge(name: str, config: ProjectConfig, folder: DataFolder) -> Judge
     named = Path(judge.backbone.source) if judge.backbone.source else None
     for directory in (folder.backbone(name), folder.raw_checkpoint(name), named):
         if directory is not None and (directory / "config.json").is_file():
-            shape = json.loads((directory / "config.json").read_text())
+            shape = read_object(directory / "config.json")
             return _size(name, shape, judge.head, config.preferences.num_classes, directory)
     if name not in config.planning.backbones:
         raise PlanError(

@@ -1,18 +1,16 @@
 """Jobs that mine prompts and have them answered."""
 
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
-import pyarrow.parquet as pq
 
 from wsdm_arena.config import AnswerModelConfig, ProjectConfig
 from wsdm_arena.generation import vllm_worker
 from wsdm_arena.planning.figures import Basis, Figure
 from wsdm_arena.planning.jobs import NOTHING, Job
 from wsdm_arena.planning.memory import BYTES
-from wsdm_arena.planning.places import DataFolder
+from wsdm_arena.planning.places import DataFolder, count_rows, read_table
 from wsdm_arena.planning.rows import prompts_by_round
 from wsdm_arena.planning.speed import Speeds, answer_model_parameters
 
@@ -48,7 +46,7 @@ class GenerationPlanner:
         sizes = self.config.planning.sizes
         prompts = Figure(sizes.first_language_prompts + sizes.other_prompts, Basis.ASSUMED)
         if self.folder.mined_prompts is not None:
-            prompts = Figure(pq.read_metadata(self.folder.mined_prompts).num_rows, Basis.EXACT)
+            prompts = Figure(count_rows(self.folder.mined_prompts), Basis.EXACT)
         return Job(
             name="mining",
             node="mine_prompts",
@@ -120,8 +118,8 @@ class GenerationPlanner:
     def _count_requests(self) -> dict[str, Figure]:
         """Requests by answer model: as drawn, else each model's even share of every round's."""
         if self.folder.answer_requests is not None and not self.is_quick:
-            drawn = pd.read_parquet(self.folder.answer_requests, columns=["answer_model"])["answer_model"]
-            return {str(name): Figure(int(count), Basis.EXACT) for name, count in drawn.value_counts().items()}
+            drawn = read_table(self.folder.answer_requests, ["answer_model"])["answer_model"]
+            return {str(name): Figure(int(count), Basis.EXACT) for name, count in Counter(drawn.to_pylist()).items()}
         requests: dict[str, float] = {}
         for round_name, prompts in prompts_by_round(self.config).items():
             roster = self.config.generation.rounds[round_name].answer_models
@@ -132,7 +130,7 @@ class GenerationPlanner:
     def _count_conversations(self) -> Figure:
         shards = [*(self.folder.root / "01_raw/conversations").glob("*.parquet")]
         if shards:
-            return Figure(sum(pq.read_metadata(shard).num_rows for shard in shards), Basis.EXACT)
+            return Figure(sum(count_rows(shard) for shard in shards), Basis.EXACT)
         return Figure(self.config.planning.sizes.conversations, Basis.ASSUMED)
 
 

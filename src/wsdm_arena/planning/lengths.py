@@ -7,11 +7,11 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow.parquet as pq
 
 from wsdm_arena.config import ProjectConfig, ResolvedJudge, TruncationPolicy
 from wsdm_arena.config.planning import LengthsConfig
 from wsdm_arena.planning.figures import Basis
+from wsdm_arena.planning.places import read_table
 from wsdm_arena.prompts.battles import BattleTokenizer
 from wsdm_arena.prompts.tokenizers import load_tokenizer
 
@@ -43,7 +43,7 @@ def sampled_lengths(
     Returns:
         ``(min(rows, planning.lengths.sampled_rows),)``.
     """
-    columns = pq.read_table(table, columns=list(TEXTS)).to_pandas()
+    columns = read_table(table, list(TEXTS)).to_pandas()
     size = min(len(columns), config.planning.lengths.sampled_rows)
     drawn = np.random.default_rng([config.seed, _DRAW]).choice(len(columns), size=size, replace=False)
     rows = columns.iloc[np.sort(drawn)]

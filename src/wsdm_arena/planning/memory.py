@@ -1,11 +1,15 @@
 """Memory of one GPU (or process), from arithmetic: an estimate that a run may exceed by what fragments."""
 
+import math
+
 from wsdm_arena.config import TrainingConfig
 from wsdm_arena.planning.backbones import JudgeSize
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-CONTEXT_BYTES = 2 << 30
+GPU_CONTEXT_BYTES = 2 << 30
 """CUDA context, NCCL's buffers and kernels' work space; a usual figure, not measured here."""
+CPU_CONTEXT_BYTES = 1 << 29
+"""Python and PyTorch; measured on the sample."""
 GATHERED_LAYERS = 2
 """FSDP2 gathers the next decoder layer while it computes with one."""
 
@@ -36,7 +40,7 @@ def training_bytes(judge: JudgeSize, training: TrainingConfig, *, processes: int
         training: Its resolved configuration.
         processes: That share the states.
         longest: Tokens of the longest sequence, which may exceed the budget of a micro-batch.
-        is_gpu: Whether to add :data:`CONTEXT_BYTES`.
+        is_gpu: Whether processes run on GPUs, each of which has a context.
     """
     width = BYTES[training.dtype]
     states = state_bytes_per_parameter(training) * judge.parameters / processes
@@ -46,9 +50,10 @@ def training_bytes(judge: JudgeSize, training: TrainingConfig, *, processes: int
         in_pieces = GATHERED_LAYERS * judge.layer_parameters + outside
         gathered = width * (in_pieces if training.sharding == "full" else judge.parameters)
         reduced = (width + BYTES[training.gradient_reduction_dtype]) * max(outside, judge.layer_parameters)
-    tokens = max(training.max_tokens_per_micro_batch, longest)
+    of_update = longest * math.ceil(2 * training.battles_per_update / processes)
+    tokens = max(min(training.max_tokens_per_micro_batch, of_update), longest)
     activations = activation_bytes(judge, tokens, width, is_recomputed=training.activation_checkpointing)
-    return states + gathered + reduced + activations + (CONTEXT_BYTES if is_gpu else 0)
+    return states + gathered + reduced + activations + _context_bytes(is_gpu)
 
 
 def activation_bytes(judge: JudgeSize, tokens: int, width: int, *, is_recomputed: bool) -> float:
@@ -73,12 +78,16 @@ def scoring_bytes(judge: JudgeSize, dtype: str, *, tokens: int, is_gpu: bool, de
         judge: Its sizes.
         dtype: Of weights and activations.
         tokens: Of the largest micro-batch.
-        is_gpu: Whether to add :data:`CONTEXT_BYTES`.
+        is_gpu: Whether processes run on GPUs, each of which has a context.
         devices: Over which the layers of one process are split.
     """
     width = BYTES[dtype]
     activations = activation_bytes(judge, tokens, width, is_recomputed=False) / judge.num_layers
-    return width * judge.parameters / devices + activations + (CONTEXT_BYTES if is_gpu else 0)
+    return width * judge.parameters / devices + activations + _context_bytes(is_gpu)
+
+
+def _context_bytes(is_gpu: bool) -> int:
+    return GPU_CONTEXT_BYTES if is_gpu else CPU_CONTEXT_BYTES
 
 
 def _has_kahan(training: TrainingConfig) -> bool:

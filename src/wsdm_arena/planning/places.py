@@ -1,8 +1,19 @@
 """Where a data folder keeps what plans are read off: the paths of ``conf/base/catalog*.yml``."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wsdm_arena.errors import UserError
+
+
+class PlanError(UserError, ValueError):
+    """Something that a plan needs is neither on disk nor described under ``planning``, or is damaged."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,49 @@ class DataFolder:
     def scoring_run(self, scoring: str, fingerprint: str) -> Path:
         """Where the scoring of a table lives."""
         return self.root / "07_model_output/.runs" / scoring / fingerprint
+
+
+def read_table(path: Path, columns: list[str]) -> pa.Table:
+    """Some columns of a Parquet table.
+
+    Raises:
+        PlanError: It is damaged or lacks a column.
+    """
+    try:
+        return pq.read_table(path, columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(path, error) from error
+
+
+def count_rows(path: Path) -> int:
+    """Rows of a Parquet table, by its footer.
+
+    Raises:
+        PlanError: It is damaged.
+    """
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(path, error) from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        PlanError: It is damaged, or something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(content, dict):
+        raise _damaged(path, f"it holds a {type(content).__name__}")
+    return content
+
+
+def _damaged(path: Path, reason: object) -> PlanError:
+    return PlanError(f"{path} cannot be read ({reason}); delete it, and kedro run makes it again")
 
 
 def _existing(path: Path) -> Path | None:

@@ -1,6 +1,5 @@
 """Jobs that read pairs without gradients: scoring a table, and judging the test pairs."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +10,7 @@ from wsdm_arena.planning.backbones import JudgeSize
 from wsdm_arena.planning.figures import Basis, Figure, total
 from wsdm_arena.planning.jobs import Job
 from wsdm_arena.planning.memory import scoring_bytes
-from wsdm_arena.planning.places import DataFolder
+from wsdm_arena.planning.places import DataFolder, read_object
 from wsdm_arena.planning.rows import RowSource
 from wsdm_arena.planning.speed import Speeds
 from wsdm_arena.planning.training_jobs import UNKNOWN
@@ -84,7 +83,7 @@ class ReadingPlanner:
         """The cascade of a stage's judges over the test pairs."""
         config, name = self.config, f"submission.{stage}"
         submission, devices = config.submission, len(config.submission.devices)
-        share = Figure(config.planning.second_judge_share.value, Basis.ASSUMED)
+        share = self._second_share(name)
         hours, tokens, sequences = [], [], []
         memory = Figure(0.0, Basis.EXACT)
         dtype = "float32" if config.launcher.device == "cpu" else "bfloat16"
@@ -116,6 +115,14 @@ class ReadingPlanner:
             note="layers split over the devices" if devices > 1 else "",
         )
 
+    def _second_share(self, submission: str) -> Figure:
+        """Share of the pairs that the second judge reads: as the planned cascade foretells, else assumed."""
+        if (path := self.folder.output(submission, "cascade.json")) is not None:
+            share = read_object(path).get("share_read_twice")
+            if isinstance(share, float | int):
+                return Figure(float(share), Basis.ESTIMATED)
+        return Figure(self.config.planning.second_judge_share.value, Basis.ASSUMED)
+
     def _scoring_command(
         self, name: str, table: str, judge: ResolvedJudge, tokens: Path | None, processes: int
     ) -> tuple[str, ...]:
@@ -133,7 +140,7 @@ class ReadingPlanner:
         try:
             request = describe_scoring(
                 checkpoint=checkpoint,
-                tokens=Path(json.loads(tokens.read_text())[table]),
+                tokens=Path(str(read_object(tokens).get(table))),
                 table=table,
                 orders=getattr(self.config.pseudo_labels, table).labeller(judge.judge).orders,
                 dtype=training.dtype,

@@ -21,10 +21,12 @@ COLUMNS = (
     "GPUs",
     "GiB each",
     "GB left",
-    "GB more while running",
+    "GB meanwhile",
     "hours",
 )
 _SIGNIFICANT = {Basis.MEASURED: 3, Basis.ESTIMATED: 3, Basis.ASSUMED: 2}
+_DECIMALS = 3
+_LEAST = 0.001
 _TIGHT = 0.95
 """Share of a device's memory from which on an estimate says that it may not suffice."""
 
@@ -44,10 +46,13 @@ def show(figure: Figure, *, unit: float = 1.0, digits: int = 0) -> str:
     value = figure.value / unit
     if value == 0:
         return ""
+    mark = MARKS[figure.basis]
+    if value < _LEAST:
+        return f"{mark}<{_LEAST}"
     if figure.basis == Basis.EXACT:
         return f"{value:,.{digits}f}"
-    keep = _SIGNIFICANT[figure.basis] - 1 - math.floor(math.log10(abs(value)))
-    return f"{MARKS[figure.basis]}{round(value, keep):,.{max(keep, 0)}f}"
+    keep = _SIGNIFICANT[figure.basis] - 1 - math.floor(math.log10(value))
+    return f"{mark}{round(value, keep):,.{min(max(keep, 0), _DECIMALS)}f}"
 
 
 def job_cells(job: Job) -> list[str]:
@@ -85,7 +90,7 @@ def totals_lines(title: str, totals: Totals, *, is_gpu: bool) -> list[str]:
         f"{show(totals.gpu_hours, digits=2) or 0} {device} hours",
         f"  disk: {show(totals.final_bytes, unit=1e9, digits=3) or 0} GB at the end, at most "
         f"{show(totals.peak_bytes, unit=1e9, digits=3) or 0} GB at a time"
-        f"{f' (while {totals.peak_job} trains)' if totals.peak_job else ''}"
+        f"{f' (while {totals.peak_job} runs)' if totals.peak_job else ''}"
         f"{f', and {hub} GB in the cache of the hub' if hub else ''}",
         f"  memory: {show(totals.memory, unit=2**30, digits=1) or 0} GiB on each {device} at most"
         f"{f' ({totals.memory_job})' if totals.memory_job else ''}",

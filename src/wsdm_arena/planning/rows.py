@@ -4,7 +4,6 @@ Where a selection and its tokens are on disk the counts are the trainer's own. E
 tables that it is made of; else rows and lengths come from ``planning``.
 """
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from wsdm_arena.config import HELD_OUT_VARIANT, TRAINING_TABLES, ProjectConfig, ResolvedJudge, TruncationPolicy
 from wsdm_arena.planning.figures import Basis, Figure
 from wsdm_arena.planning.lengths import Lengths, assumed_lengths, repeat_to, sampled_lengths, weakest
-from wsdm_arena.planning.places import DataFolder
+from wsdm_arena.planning.places import DataFolder, count_rows, read_object, read_table
 from wsdm_arena.preferences.selection import (
     TRAIN,
     select_final_held_out_rows,
@@ -94,7 +92,7 @@ class RowSource:
     def num_rows(self, table: str) -> Figure:
         """Rows of ``battles``, ``collected_pairs``, ``generated_pairs`` or ``test_pairs``."""
         if (path := self._folder.table(table)) is not None:
-            return Figure(pq.read_metadata(path).num_rows, Basis.EXACT)
+            return Figure(count_rows(path), Basis.EXACT)
         sizes = self._config.planning.sizes
         if table == "generated_pairs":
             return count_prompts(self._config, self._folder)
@@ -104,7 +102,7 @@ class RowSource:
         """Rows of a table that are trained on once they are labelled; all of it before they are."""
         labels = self._folder.labels(_LABELLED[table])
         if labels is not None:
-            return Figure(pq.read_metadata(labels).num_rows, Basis.EXACT)
+            return Figure(count_rows(labels), Basis.EXACT)
         return self.num_rows(table).times(1, Basis.ESTIMATED)
 
     # ---- exact: a selection, and tokens of its tables
@@ -113,7 +111,7 @@ class RowSource:
         """Keys, split and phase of every row; as it was saved, else as it would be now; None if tables are missing."""
         columns = ["table", "pair_id", "battle_id", "split", "phase"]
         if (path := self._folder.model_input(f"{judge.stage}.{judge.judge}", "selection.parquet")) is not None:
-            return pd.read_parquet(path, columns=columns).reset_index(drop=True)
+            return read_table(path, columns).to_pandas().reset_index(drop=True)
         battles, preferences = self._battles, self._config.preferences
         if battles is None or judge.stage not in ("teacher", "final", HELD_OUT_VARIANT):
             return None
@@ -122,21 +120,22 @@ class RowSource:
         if (path := self._folder.table("language_phases")) is None:
             return None
         select = select_final_rows if judge.stage == "final" else select_final_held_out_rows
-        return select(battles, pd.read_parquet(path), preferences)
+        return select(battles, read_table(path, ["battle_id", "phase"]).to_pandas(), preferences)
 
     @cached_property
     def _battles(self) -> pd.DataFrame | None:
         path = self._folder.table("battles")
         if path is None:
             return None
-        return pd.read_parquet(path, columns=["pair_id", "battle_id", "fold", "probability_a", "probability_b"])
+        columns = ["pair_id", "battle_id", "fold", "probability_a", "probability_b"]
+        return read_table(path, columns).to_pandas()
 
     def _token_stores(self, judge: ResolvedJudge) -> dict[str, TokenStore] | None:
         """The token tables that a training reads; None if one is missing or was made as another judge would read it."""
         path = self._folder.model_input(f"{judge.stage}.{judge.judge}", "tokens.json")
         if path is None:
             return None
-        stores = {name: self._open(Path(place), name) for name, place in json.loads(path.read_text()).items()}
+        stores = {name: self._open(Path(place), name) for name, place in read_object(path).items()}
         found = {name: store for name, store in stores.items() if store is not None}
         is_current = all(self._is_current(store, judge, judge.truncation) for store in found.values())
         return found if is_current and len(found) == len(stores) else None
@@ -146,7 +145,7 @@ class RowSource:
         if path is None or self._is_quick:
             return None
         if path.suffix == ".json":
-            path = Path(json.loads(path.read_text())[table])
+            path = Path(str(read_object(path).get(table)))
         try:
             return TokenStore.open(path)
         except TokenStoreError as error:
@@ -155,15 +154,18 @@ class RowSource:
 
     def _is_current(self, store: TokenStore, judge: ResolvedJudge, policy: TruncationPolicy) -> bool:
         """Whether template and truncation are those of the configuration."""
-        config, made = self._config, store.manifest
-        truncation = config.truncation
-        return bool(
-            made["template"] == config.template.model_dump()
-            and made["system_role"] == judge.system_role
-            and made["truncation"].get("policy") == policy
-            and made["truncation"].get("max_battle_tokens") == truncation.max_battle_tokens
-            and made["truncation"].get("max_prompt_tokens") == getattr(truncation, policy).max_prompt_tokens
-        )
+        truncation = self._config.truncation
+        wanted = {
+            "template": self._config.template.model_dump(),
+            "system_role": judge.system_role,
+            "truncation": {
+                "policy": policy,
+                "max_battle_tokens": truncation.max_battle_tokens,
+                "marker": truncation.marker,
+                **getattr(truncation, policy).model_dump(),
+            },
+        }
+        return all(store.manifest.get(key) == value for key, value in wanted.items())
 
     def _look_up(self, selection: pd.DataFrame, stores: Mapping[str, TokenStore]) -> TrainingRows | None:
         """Lengths by key; None if a pair has no tokens, because they are older than the selection."""
@@ -199,7 +201,7 @@ class RowSource:
 
     def _sample(self, table: str, judge: ResolvedJudge, policy: TruncationPolicy) -> tuple[Lengths, Basis]:
         path = None if self._is_quick else self._folder.table(table)
-        if path is None or not pq.read_metadata(path).num_rows:
+        if path is None or not count_rows(path):
             truncation = self._config.truncation
             return assumed_lengths(self._config.planning.lengths, truncation.max_battle_tokens), Basis.ASSUMED
         places = (self._folder.backbone(judge.judge), self._folder.raw_checkpoint(judge.judge))
@@ -258,7 +260,7 @@ def _split(selection: pd.DataFrame, lengths: Lengths, basis: Basis) -> TrainingR
 def count_prompts(config: ProjectConfig, folder: DataFolder) -> Figure:
     """Prompts of all rounds, each of which becomes a pair; all answers are taken to be usable."""
     if (path := folder.answer_requests) is not None:
-        return Figure(pq.read_metadata(path).num_rows // 2, Basis.ESTIMATED)
+        return Figure(count_rows(path) // 2, Basis.ESTIMATED)
     return Figure(sum(prompts_by_round(config).values()), Basis.ASSUMED)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from wsdm_arena.config import AnswerModelConfig, ProjectConfig, TrainingConfig
 from wsdm_arena.config.planning import DeviceConfig
-from wsdm_arena.planning.backbones import JudgeSize, PlanError
+from wsdm_arena.planning.backbones import JudgeSize
 from wsdm_arena.planning.figures import Basis, Figure
-from wsdm_arena.planning.places import DataFolder
+from wsdm_arena.planning.places import DataFolder, PlanError
 from wsdm_arena.planning.work import Reading
 
 _BACKWARD = 2
@@ -71,7 +71,7 @@ class Speeds:
             processes: That share the work.
         """
         passes = 1 + _BACKWARD + training.activation_checkpointing
-        measured = self._measured(name)
+        measured = self._measured(name, processes)
         if measured is not None and trained.tokens:
             seconds = (trained.tokens + scored.tokens / passes) / measured.value
             return Figure((seconds + self.device.launch_s) / 3600, measured.basis)
@@ -114,15 +114,14 @@ class Speeds:
         """Hours to write so many bytes of weights."""
         return num_bytes / (self.config.planning.throughput.disk_gb_per_s.value * 1e9) / 3600
 
-    def _measured(self, name: str) -> Figure | None:
-        """Trained tokens per second: the user's own figure, else that of this training's newest finished run."""
+    def _measured(self, name: str, processes: int) -> Figure | None:
+        """Trained tokens per second: the user's own figure, else of this training's newest run of as many processes."""
         own = self.config.planning.throughput.measured_tokens_per_s
         for key in (name, name.partition(".")[2]):
             if key in own:
                 return Figure(own[key].value, Basis.MEASURED)
         for run in reversed([*self.folder.training_runs(name)]):
-            rate = read_tokens_per_s(run / "metrics.jsonl") if (run / "complete.json").is_file() else None
-            if rate is not None:
+            if _world_size(run) == processes and (rate := read_tokens_per_s(run / "metrics.jsonl")) is not None:
                 return Figure(rate, Basis.MEASURED)
         return None
 
@@ -152,6 +151,22 @@ def read_tokens_per_s(metrics: Path) -> float | None:
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
         return None
     return tokens / seconds if seconds > 0 else None
+
+
+def read_memory_bytes(metrics: Path) -> float | None:
+    """Most memory of a run's first process; None where it says nothing of it."""
+    try:
+        return max(float(json.loads(line)["memory_bytes"]) for line in metrics.read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _world_size(run: Path) -> int | None:
+    """Processes of a finished run; None for any other."""
+    try:
+        return int(json.loads((run / "complete.json").read_text(encoding="utf-8"))["world_size"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _flops(judge: JudgeSize, work: Reading) -> float:

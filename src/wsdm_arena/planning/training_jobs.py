@@ -10,9 +10,9 @@ from wsdm_arena.planning.backbones import JudgeSize
 from wsdm_arena.planning.figures import Basis, Figure
 from wsdm_arena.planning.jobs import Job, State
 from wsdm_arena.planning.memory import BYTES, resume_bytes_per_parameter, training_bytes
-from wsdm_arena.planning.places import DataFolder
+from wsdm_arena.planning.places import DataFolder, read_object
 from wsdm_arena.planning.rows import RowSource
-from wsdm_arena.planning.speed import Speeds
+from wsdm_arena.planning.speed import Speeds, read_memory_bytes
 from wsdm_arena.planning.work import TrainingWork, count_training
 from wsdm_arena.processes.torchrun import torchrun_command
 from wsdm_arena.training.launch import describe_run
@@ -55,8 +55,11 @@ class TrainingPlanner:
         resume_bytes = resume_bytes_per_parameter(judge.training) * size.parameters
         run = self.find_run(judge)
         is_gpu = config.launcher.device != "cpu"
-        memory = training_bytes(size, judge.training, processes=processes, longest=work.trained.longest, is_gpu=is_gpu)
+        needed = training_bytes(size, judge.training, processes=processes, longest=work.trained.longest, is_gpu=is_gpu)
+        memory = Figure(needed, max(size.basis, Basis.ESTIMATED))
         state = self._state(training, run)
+        if state == "there" and (peak := read_memory_bytes(run / "metrics.jsonl")) is not None:
+            memory = Figure(peak, Basis.MEASURED)
         return Job(
             name=name,
             node=f"{name}.train",
@@ -70,7 +73,7 @@ class TrainingPlanner:
             scored_sequences=Figure(work.scored.sequences, work.rows),
             scored_tokens=Figure(work.scored.tokens, work.lengths),
             gpus=processes,
-            memory=Figure(memory, max(size.basis, Basis.ESTIMATED)),
+            memory=memory,
             final_bytes=Figure(self._final_bytes(size, judge.training, work), max(size.basis, Basis.ESTIMATED)),
             running_bytes=Figure(min(saves, 2) * resume_bytes, max(size.basis, Basis.ESTIMATED)),
             hours=hours.times(1, work.lengths) + Figure(self.speeds.writing_hours(saves * resume_bytes), Basis.EXACT),
@@ -86,7 +89,7 @@ class TrainingPlanner:
         unknown = folder.training_run(name, UNKNOWN)
         if self.is_quick or selection is None or tokens is None or backbone is None or (before and initial is None):
             return unknown
-        places = json.loads(tokens.read_text())
+        places = read_object(tokens)
         if set(places) != {"battles", *TRAINING_TABLES[judge.stage]}:
             return unknown
         try:
