@@ -89,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlparse(self.path).path)
         self.hub.requests.append(f"GET {path}")
         if path.startswith("/files/"):
-            source, _, name = path.removeprefix("/files/").partition(":")
+            source, _, name = path.removeprefix("/files/").rpartition("/")
             self._send_content(path, self.hub.kaggle[source][name])
         elif path.startswith("/api/"):
             self._answer_api(path.removeprefix("/api/"))
@@ -110,10 +110,12 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             source = asked.get("competitionName") or f"{asked['ownerSlug']}/{asked['datasetSlug']}"
             name = asked.get("fileName") or ""
+            if f"{name}.zip" in self.hub.kaggle.get(source, {}):
+                name = f"{name}.zip"  # how Kaggle sends some files
             if name not in self.hub.kaggle.get(source, {}):
                 self._send_json({"code": 404, "message": "not found"}, 404)
             else:
-                self._send(302, b"", {"Location": f"{self.hub.url}/files/{source}:{name}"})
+                self._send(302, b"", {"Location": f"{self.hub.url}/files/{source}/{name}"})
 
     # ---- Hugging Face
 
@@ -167,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         if asked:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.end_headers()
-        name = path.rsplit("/", 1)[1].rpartition(":")[2]
+        name = path.rsplit("/", 1)[1]
         cut, stall = self.hub.cut_at.pop(name, None), self.hub.stall_at.pop(name, None)
         end = min(each for each in (cut, stall, len(content)) if each is not None)
         served = Served(path, start, 0)

@@ -85,6 +85,25 @@ def test_a_file_that_the_hub_has_replaced_meanwhile_is_refused(hub, tmp_path):
     assert "what was fetched before had" in refused.message
     assert not (tmp_path / "01_raw" / "conversations" / "a.parquet").exists()
 
+    sha256 = hashlib.sha256(parquet(40_000, seed=99)).hexdigest()
+    files = {**SHARDS, "data/a.parquet": FilePin(sha256=sha256)}
+    (taken,) = fetch_here(tmp_path, make_input(tmp_path, "conversations", files=files))
+    assert (taken.state, taken.message) == (State.FETCHED, "")
+
+
+def test_only_what_is_missing_is_fetched_again(hub, tmp_path):
+    fetch_here(tmp_path, shards(tmp_path))
+    manifest = tmp_path / "01_raw" / "conversations" / ".fetched.json"
+    before = json.loads(manifest.read_text())["inputs"]["conversations"]["files"]
+    (tmp_path / "01_raw" / "conversations" / "a.parquet").unlink()
+    hub.served.clear()
+
+    (outcome,) = fetch_here(tmp_path, shards(tmp_path))
+
+    assert (outcome.state, outcome.bytes) == (State.FETCHED, 90_000)
+    assert [each.path.rpartition("/")[2] for each in hub.served] == ["a.parquet"]
+    assert json.loads(manifest.read_text())["inputs"]["conversations"]["files"] == before
+
 
 def test_a_killed_download_goes_on_where_it_stopped(hub, tmp_path):
     content = parquet(LARGE)

@@ -102,7 +102,7 @@ def test_a_cut_connection_is_taken_up_again_where_it_broke(hub, tmp_path, broken
 
     (outcome,) = fetch_here(tmp_path, item)
 
-    downloads = hub.downloads_of(f"{item.handle}:{name}")
+    downloads = hub.downloads_of(f"{item.handle}/{name}")
     assert (outcome.state, outcome.message) == ("fetched", "")
     assert downloads[-1].start == 3 * MIB
     assert downloads[-1].sent == size - 3 * MIB
@@ -228,3 +228,12 @@ def test_kaggle_out_of_reach_is_told_at_once(hub, tmp_path, monkeypatch):
     (refused,) = fetch_here(tmp_path, contest(tmp_path, "train", "train.parquet"))
 
     assert "Kaggle cannot be reached" in refused.message
+
+
+def test_a_file_that_comes_zipped_is_unpacked(hub, tmp_path):
+    hub.kaggle[CONTEST] = {"train.parquet.zip": zipped({"train.parquet": parquet(MIB)})}
+
+    (outcome,) = fetch_here(tmp_path, contest(tmp_path, "train", "train.parquet"))
+
+    assert (outcome.state, outcome.message) == ("fetched", "")
+    assert (tmp_path / "01_raw" / "train.parquet").read_bytes() == parquet(MIB)

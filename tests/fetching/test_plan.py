@@ -195,6 +195,14 @@ def test_another_pin_or_handle_than_was_fetched_is_refused(fetched, tmp_path):
     assert "holds org/chats, not org/others" in outcomes[1].message
 
 
+def test_what_was_fetched_and_is_gone_is_in_nobodys_way(fetched, tmp_path):
+    for name in ("a.parquet", "b.parquet"):
+        (fetched.folder / name).unlink()
+    pinned = make_input(tmp_path, "chats", files=fetched.files, revision="b" * 40)
+    assert find_presence(pinned).state is State.MISSING
+    assert find_presence(pinned).fetched is None
+
+
 def test_a_pin_that_comes_later_is_compared_with_what_is_there(fetched, tmp_path):
     files = {**fetched.files, "data/b.parquet": FilePin(sha256="0" * 64)}
     (refused,) = fetch_here(tmp_path, make_input(tmp_path, "chats", files=files))

@@ -1,5 +1,6 @@
 """Download what is missing, check it, and put it where the catalog expects it."""
 
+import dataclasses
 import datetime
 import logging
 import os
@@ -108,18 +109,12 @@ def _terms(item: Input) -> str:
 
 
 def _download(item: Input, before: Fetched | None, digests: DigestCache) -> Outcome:
-    staging = staging_folder(item)
     revision = item.revision or (before.revision if before else None)
-    logger.info("%s: fetching %s", item.name, item.handle)
-    if item.is_model:
-        files, revision = download_model(item, revision, digests)
-    elif item.at_kaggle:
-        files, revision = download_from_kaggle(item, revision, staging)
-    else:
-        files, revision = download_dataset(item, revision, staging, digests)
-    written = {}
+    written = _check_kept(item, before, digests)
+    lacking = {name: pin for name, pin in item.files.items() if _place_in(item, name) not in written}
+    files, revision = _ask_hub(dataclasses.replace(item, files=lacking), revision, digests)
     for name, path in files.items():
-        place = name if item.is_model else item.place(name).relative_to(item.folder).as_posix()
+        place = _place_in(item, name)
         expected = before.files.get(place) if before and before.revision == revision else None
         written[place] = _check_downloaded(item, name, path, expected, digests)
     if not item.is_model:
@@ -130,6 +125,29 @@ def _download(item: Input, before: Fetched | None, digests: DigestCache) -> Outc
     write_fetched(item.folder, item.name, Fetched(item.hub, str(item.handle), revision, now, written))
     _remove_staging(item)
     return Outcome(item.name, State.FETCHED, bytes=sum(each["size"] for each in written.values()))
+
+
+def _ask_hub(item: Input, revision: str | None, digests: DigestCache) -> tuple[dict[str, Path], str | None]:
+    logger.info("%s: fetching %s", item.name, item.handle)
+    if item.is_model:
+        return download_model(item, revision, digests)
+    if item.at_kaggle:
+        return download_from_kaggle(item, revision, staging_folder(item))
+    return download_dataset(item, revision, staging_folder(item), digests)
+
+
+def _place_in(item: Input, name: str) -> str:
+    """What the manifest calls a file."""
+    return name if item.is_model else item.place(name).relative_to(item.folder).as_posix()
+
+
+def _check_kept(item: Input, before: Fetched | None, digests: DigestCache) -> dict[str, dict[str, Any]]:
+    """Files of an input, of which some are missing, that need not be fetched again."""
+    if before is None or not item.files:
+        return {}
+    kept = {name: written for name, written in before.files.items() if (item.folder / name).is_file()}
+    _check_fetched(item, dataclasses.replace(before, files=kept), digests)
+    return kept
 
 
 def _check_downloaded(
@@ -143,8 +161,11 @@ def _check_downloaded(
         fault = f"has SHA-256 {described['sha256']}, but {pin.sha256} is pinned in sources.yml"
     elif pin.bytes not in (None, described["size"]):
         fault = f"has {described['size']:,} bytes, but {pin.bytes:,} are pinned in sources.yml"
-    elif expected is not None and dict(expected) != described:
-        fault = f"has SHA-256 {described['sha256']}, but what was fetched before had {expected['sha256']}"
+    elif expected is not None and pin.sha256 is None and dict(expected) != described:
+        fault = (
+            f"has SHA-256 {described['sha256']}, but what was fetched before had {expected['sha256']}: the hub has "
+            "replaced it (pin the new one's SHA-256 in conf/local/sources.yml to have it)"
+        )
     elif name.endswith(".parquet") and not _is_parquet(path):
         fault = "is no whole parquet file"
     if fault:

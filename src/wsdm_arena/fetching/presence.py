@@ -63,7 +63,7 @@ def find_presence(item: Input) -> Presence:
         there = visible_files(item.folder)
         return Presence(State.OWN) if there else Presence(State.BY_HAND, f"{item.how}; it goes to {item.folder}")
     fetched = read_fetched(item.folder).get(item.name)
-    if fetched is None:
+    if fetched is None or not _is_about(item, fetched):
         return _find_unrecorded(item)
     if conflict := _describe_conflict(item, fetched):
         return Presence(State.CHANGED, conflict, fetched)
@@ -96,10 +96,17 @@ def visible_files(folder: Path) -> list[Path]:
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
+def _is_about(item: Input, fetched: Fetched) -> bool:
+    """Whether what was fetched is what is wanted now, or at least in its way."""
+    if item.revision in (None, fetched.revision) and (fetched.hub, fetched.handle) == (item.hub, item.handle):
+        return True
+    return not item.is_model and any(fetched_path(item, fetched, name).exists() for name in fetched.files)
+
+
 def _describe_conflict(item: Input, fetched: Fetched) -> str:
     if (fetched.hub, fetched.handle) != (item.hub, item.handle):
         return f"{item.folder} holds {fetched.handle}, not {item.handle}; move it away to fetch the other"
-    if item.revision not in (None, fetched.revision) and not item.is_model:  # a cache holds several side by side
+    if item.revision not in (None, fetched.revision):
         return (
             f"{item.folder} holds revision {fetched.revision}, fetched {fetched.at}, but {item.revision} is pinned; "
             "move it away to fetch the other, or correct the pin in sources.yml"
@@ -108,8 +115,6 @@ def _describe_conflict(item: Input, fetched: Fetched) -> str:
 
 
 def _compare_sizes(item: Input, fetched: Fetched) -> Presence:
-    if item.revision not in (None, fetched.revision):
-        return _find_unrecorded(item)
     here = 0
     missing = []
     for name, written in fetched.files.items():
