@@ -10,7 +10,6 @@ from kedro.pipeline.node import Node
 
 from wsdm_arena.freshness.changes import explain_changes
 from wsdm_arena.freshness.node_work import ABSENT, NodeWork, describe_stored, describe_work
-from wsdm_arena.io.path import FolderDataset
 from wsdm_arena.runs.digests import DigestCache
 from wsdm_arena.runs.ledger import NodeRecord
 
@@ -67,8 +66,6 @@ class Freshness:
         if gone := sorted(name for name, stored in outputs.items() if stored == ABSENT):
             return NodeState(node.name, State.MISSING, tuple(f"{name} is gone" for name in gone), work, record)
         reasons = explain_changes(record, work, outputs)
-        if self._writes_unseen(node):
-            reasons = (*reasons, "what it writes is in no catalog entry, so it runs each time")
         if any(done.outcome == "incomplete" for done in record.work):
             reasons = (*reasons, "something was missing when it last ran, and is tried again")
         return NodeState(node.name, State.STALE if reasons else State.FRESH, reasons, work, record)
@@ -92,7 +89,3 @@ class Freshness:
                 state = replace(state, state=State.WAITING, reasons=(f"{shown} must run first",))
             states[node.name] = state
         return states
-
-    def _writes_unseen(self, node: Node) -> bool:
-        """A node without outputs that is given a folder can only be writing into it."""
-        return not node.outputs and any(isinstance(self._catalog[name], FolderDataset) for name in node.inputs)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
@@ -118,7 +118,7 @@ class RawShardsDataset(AbstractDataset[Sequence[pd.DataFrame], list[Path]]):
         return {"filepath": self._filepath}
 
 
-class RawCheckpointDataset(AbstractDataset[NoReturn, Path]):
+class RawCheckpointDataset(AbstractDataset[Path, Path]):
     """A downloaded checkpoint: nodes get its folder.
 
     Args:
@@ -140,9 +140,14 @@ class RawCheckpointDataset(AbstractDataset[NoReturn, Path]):
             raise DatasetError(absence)
         return self._filepath.resolve()
 
-    def save(self, data: NoReturn) -> None:
-        """Always refuses: checkpoints are downloaded, or written by the simulated arena."""
-        raise DatasetError(f"{self._filepath} is a raw checkpoint; it cannot be saved")
+    def save(self, data: Path) -> None:
+        """Take note of a folder that a node has written in its place, as the simulated arena does.
+
+        Raises:
+            DatasetError: It is another folder: checkpoints are downloaded or simulated, never copied here.
+        """
+        if Path(data).resolve() != self._filepath.resolve() or self.describe_absence():
+            raise DatasetError(f"{self._filepath} is a raw checkpoint; {data} cannot be saved there")
 
     def describe_absence(self) -> str:
         """Say that the folder is missing and where it could come from; empty if it is there."""

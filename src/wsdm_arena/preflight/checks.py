@@ -8,7 +8,7 @@ from wsdm_arena.errors import UserError
 from wsdm_arena.preflight.answers import check_answer_models
 from wsdm_arena.preflight.clock import check_clock, report_last_run
 from wsdm_arena.preflight.command import shared_options
-from wsdm_arena.preflight.disk import check_writable
+from wsdm_arena.preflight.disk import check_space, check_writable
 from wsdm_arena.preflight.gaps import check_gap, check_outdated_inputs
 from wsdm_arena.preflight.inputs import check_inputs, warn_of_absent_conversations
 from wsdm_arena.preflight.kernels import check_kernels
@@ -24,6 +24,7 @@ MISSING = "inputs are missing"
 CHECKS: tuple[tuple[str, tuple[Check, ...]], ...] = (
     ("this runner cannot be used", (check_runner,)),
     ("nothing can be written", (check_writable,)),
+    ("the disk is too small", (check_space,)),
     ("files of yours would be lost", (check_simulator,)),
     ("raw files are of another env", (check_raw_files,)),
     (MISSING, (check_inputs, warn_of_absent_conversations)),

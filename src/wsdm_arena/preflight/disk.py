@@ -1,14 +1,35 @@
 """Whether there is room for what a run makes, and whether it can be written at all."""
 
+import logging
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
+from wsdm_arena.errors import UserError
+from wsdm_arena.planning.disk import required_bytes
+from wsdm_arena.preflight.inputs import check_inputs
 from wsdm_arena.preflight.planned_run import PlannedRun
+
+logger = logging.getLogger(__name__)
 
 _PROBE = bytes(1 << 16)
 """What is written to see whether anything can be: more than a file system keeps aside for names."""
+
+
+def check_space(run: PlannedRun) -> list[str]:
+    """Compare what the nodes that would run are estimated to need with what is free.
+
+    What the hub's cache grows by is left out: it may lie on another disk, and hold the weights already. While inputs
+    are missing the estimate would rest on assumptions about them.
+    """
+    if not run.names or check_inputs(run):
+        return []
+    try:
+        return check_disk(required_bytes(run.config, run.data_root, run.names).peak, run.data_root)
+    except UserError as error:
+        logger.info("the disk space that the run needs is not known: %s", error)
+        return []
 
 
 def check_disk(needed_bytes: int, data_root: Path) -> list[str]:

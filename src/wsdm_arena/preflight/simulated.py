@@ -13,8 +13,6 @@ from wsdm_arena.preflight.planned_run import PlannedRun
 from wsdm_arena.runs.digests import DigestCache
 
 _RAW = (RawTableDataset, RawShardsDataset, RawCheckpointDataset)
-_CHECKPOINTS = ("gemma", "llama")
-"""Judges whose raw checkpoint the simulated arena writes."""
 
 
 def check_simulator(run: PlannedRun) -> list[str]:
@@ -37,7 +35,7 @@ def _unwritable_checkpoints(run: PlannedRun) -> Iterator[str]:
     from wsdm_arena.simulation.raw_checkpoints import RawCheckpointError, check_replaceable
 
     folder = run.catalog.load("simulated_checkpoints")
-    for judge in _CHECKPOINTS:
+    for judge in simulated_arena.CHECKPOINTS:
         try:
             check_replaceable(folder / judge)
         except RawCheckpointError as error:

@@ -6,7 +6,7 @@ from kedro.runner import SequentialRunner
 from wsdm_arena.config import PreferencesConfig, SimulationConfig
 from wsdm_arena.io.optional_table import OptionalTableDataset
 from wsdm_arena.io.path import FolderDataset
-from wsdm_arena.io.raw_files import RawShardsDataset
+from wsdm_arena.io.raw_files import RawCheckpointDataset, RawShardsDataset
 from wsdm_arena.io.raw_table import RawTableDataset
 from wsdm_arena.pipelines.simulated_arena import create_pipeline
 from wsdm_arena.preferences.battles import build_battles
@@ -26,6 +26,10 @@ def _catalog(folder, seed: int = 0) -> DataCatalog:
             "conversations": RawShardsDataset(filepath=str(folder / "conversations")),
             "simulated_prompts": OptionalTableDataset(filepath=str(folder / "simulated_prompts.parquet")),
             "simulated_checkpoints": FolderDataset(filepath=str(folder / "checkpoints")),
+            **{
+                f"simulated_checkpoint.{judge}": RawCheckpointDataset(filepath=str(folder / "checkpoints" / judge))
+                for judge in ("gemma", "llama")
+            },
             "params:simulation": MemoryDataset(
                 SimulationConfig(
                     num_battles=400,

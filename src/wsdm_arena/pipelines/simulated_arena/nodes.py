@@ -11,6 +11,9 @@ from wsdm_arena.simulation.collected_pairs import simulate_collected_pairs
 from wsdm_arena.simulation.conversations import simulate_conversations
 from wsdm_arena.simulation.raw_checkpoints import write_raw_checkpoints
 
+CHECKPOINTS = ("gemma", "llama")
+"""Judges whose tiny backbones are written as raw checkpoints."""
+
 
 def simulate(simulation: SimulationConfig) -> dict[str, pd.DataFrame]:
     """Draw models, battles and votes.
@@ -43,6 +46,11 @@ def simulate_unlabelled(simulation: SimulationConfig) -> dict[str, Any]:
     }
 
 
-def write_checkpoints(simulated_checkpoints: Path) -> None:
-    """Write the tiny backbones as checkpoints in the contest's inference layout."""
-    write_raw_checkpoints(simulated_checkpoints)
+def write_checkpoints(simulated_checkpoints: Path) -> dict[str, Path]:
+    """Write the tiny backbones as checkpoints in the contest's inference layout.
+
+    Returns:
+        Folder of each, by the judge's name.
+    """
+    write_raw_checkpoints(simulated_checkpoints, CHECKPOINTS)
+    return {judge: simulated_checkpoints / judge for judge in CHECKPOINTS}

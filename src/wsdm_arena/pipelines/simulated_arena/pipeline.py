@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from wsdm_arena.pipelines.simulated_arena.nodes import simulate, simulate_unlabelled, write_checkpoints
+from wsdm_arena.pipelines.simulated_arena.nodes import CHECKPOINTS, simulate, simulate_unlabelled, write_checkpoints
 
 TABLES = ("train_table", "test_table", "sample_submission", "simulated_truth")
 UNLABELLED = ("simulated_collected_pairs", "conversations", "simulated_prompts")
@@ -25,5 +25,13 @@ def create_pipeline() -> Pipeline:
 def create_checkpoints() -> Pipeline:
     """The tiny backbones as a contest's checkpoints."""
     return Pipeline(
-        [Node(write_checkpoints, "simulated_checkpoints", None, name="write_checkpoints")], tags="simulated_arena"
+        [
+            Node(
+                write_checkpoints,
+                "simulated_checkpoints",
+                {judge: f"simulated_checkpoint.{judge}" for judge in CHECKPOINTS},
+                name="write_checkpoints",
+            )
+        ],
+        tags="simulated_arena",
     )
