@@ -1,6 +1,9 @@
 """Runs of the real project that are planned, but not begun."""
 
+import json
+import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,39 +11,61 @@ import pytest
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
-from kedro.pipeline import Pipeline
+from kedro.io import DataCatalog
 
-from wsdm_arena.config import ProjectConfig
+from wsdm_arena.config import Lineup, ProjectConfig, deep_merge
+from wsdm_arena.pipeline_registry import use_lineup
 from wsdm_arena.preflight import PlannedRun
 from wsdm_arena.preflight.gpus import Gpu
 
 PROJECT = Path(__file__).parents[2]
+_DATA_ROOT = "/the-data-root"
 
 Plan = Callable[..., PlannedRun]
+
+
+@cache
+def _load(env: str) -> tuple[str, dict[str, Any]]:
+    """Catalog of an environment, as JSON with :data:`_DATA_ROOT` in it, and its parameters."""
+    before = os.environ.get("KEDRO_ENV")
+    bootstrap_project(PROJECT)
+    params = {"data_root": _DATA_ROOT}
+    with KedroSession.create(PROJECT, env=env, runtime_params=params, save_on_close=False) as session:
+        loader = session.load_context().config_loader
+        loaded = json.dumps(loader["catalog"]), loader["parameters"]
+    os.environ.pop("KEDRO_ENV")
+    if before is not None:
+        os.environ["KEDRO_ENV"] = before
+    return loaded
 
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """Plan a run in ``tmp_path``: ``plan(["a node"], env="a100", launcher={"device": "cpu"})``."""
-    monkeypatch.setenv("KEDRO_ENV", "sample")
-    bootstrap_project(PROJECT)
 
-    def make(nodes: list[str] | None = None, *, pipeline: str = "__default__", env: str = "sample", **params: Any):
-        runtime_params = {"data_root": str(tmp_path), **params}
-        with KedroSession.create(PROJECT, env=env, runtime_params=runtime_params, save_on_close=False) as session:
-            context = session.load_context()
-            loader = context.config_loader
-            whole: Pipeline = pipelines[pipeline]
-            tree = {key: value for key, value in loader["parameters"].items() if key in ProjectConfig.model_fields}
-            return PlannedRun(
-                pipeline=whole if nodes is None else whole.only_nodes(*nodes),
-                catalog=context.catalog,
-                config=ProjectConfig.model_validate(tree),
-                data_root=tmp_path,
-                project=PROJECT,
-                env=env,
-                options={"run_id": "2026-01-02T00.00.00.000Z", "runner": "SequentialRunner", "env": env},
-            )
+    def make(
+        nodes: list[str] | None = None,
+        *,
+        pipeline: str = "__default__",
+        env: str = "sample",
+        entries: dict[str, Any] | None = None,
+        **params: Any,
+    ) -> PlannedRun:
+        catalog, parameters = _load(env)
+        monkeypatch.setenv("KEDRO_ENV", env)
+        if use_lineup(Lineup.from_parameters(parameters)):
+            pipelines.configure("wsdm_arena.pipeline_registry")
+        described = json.loads(catalog.replace(_DATA_ROOT, tmp_path.as_posix()))
+        tree = {key: value for key, value in parameters.items() if key in ProjectConfig.model_fields}
+        return PlannedRun(
+            pipeline=pipelines[pipeline] if nodes is None else pipelines[pipeline].only_nodes(*nodes),
+            catalog=DataCatalog.from_config(deep_merge(described, entries or {})),
+            config=ProjectConfig.model_validate(deep_merge(tree, params)),
+            data_root=tmp_path,
+            project=PROJECT,
+            env=env,
+            options={"run_id": "2026-01-02T00.00.00.000Z", "runner": "SequentialRunner", "env": env},
+        )
 
     return make
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from wsdm_arena.errors import UserError
+from wsdm_arena.planning.disk import DiskNeed
 from wsdm_arena.preflight import disk
-from wsdm_arena.preflight.disk import check_disk, check_writable, existing_folder
+from wsdm_arena.preflight.disk import check_disk, check_space, check_writable, existing_folder
 
 
 def test_what_is_needed_is_compared_with_what_is_free(tmp_path, monkeypatch):
@@ -19,6 +21,28 @@ def test_what_is_needed_is_compared_with_what_is_free(tmp_path, monkeypatch):
     (problem,) = check_disk(190 * 10**9, data_root)
     assert problem.startswith(f"{data_root}: the run needs about 190.0 GB, 3.0 GB are free; `kedro clean`")
     assert asked == [tmp_path, tmp_path]
+
+
+def test_what_the_nodes_that_run_need_is_estimated(plan, tmp_path, monkeypatch):
+    needs = {"build_battles": DiskNeed(peak=10**15, final=1, hub=0, job="build_battles")}
+    monkeypatch.setattr(disk, "required_bytes", lambda config, data_root, nodes: needs[" ".join(nodes)])
+    run = plan(["build_battles"])
+    assert check_space(run) == []  # its input is missing
+    (tmp_path / "01_raw").mkdir()
+    (tmp_path / "01_raw" / "train.parquet").touch()
+    (problem,) = check_space(run)
+    assert problem.startswith(f"{tmp_path}: the run needs about 1000000.0 GB")
+    assert check_space(replace(run, to_run=frozenset())) == []
+
+
+def test_a_need_that_nobody_knows_is_no_reason_to_refuse(plan, tmp_path, monkeypatch, caplog):
+    def fail(*_: object) -> None:
+        raise UserError("the size of gemma is nowhere to be found")
+
+    monkeypatch.setattr(disk, "required_bytes", fail)
+    with caplog.at_level("INFO"):
+        assert check_space(plan(["build_test_pairs"])) == []
+    assert "is not known: the size of gemma is nowhere to be found" in caplog.text
 
 
 def test_a_folder_that_is_not_there_is_on_the_disk_of_those_above_it(tmp_path):

@@ -70,10 +70,11 @@ def test_it_does_not_matter_where_the_selection_begins(plan, simulate):
 def test_files_that_are_named_are_looked_at_too(plan, simulate, tmp_path):
     simulate("sample")
     (tmp_path / "01_raw").rename(tmp_path / "elsewhere")
-    named = {"raw": {"train": str(tmp_path / "elsewhere" / "train.parquet")}}
-    assert refused(plan(["build_battles"], env="a100", **named)) == ["train_table"]
+    named = {"train_table": {"filepath": str(tmp_path / "elsewhere" / "train.parquet")}}  # as raw.train does
+    assert refused(plan(["build_battles"], env="a100", entries=named)) == ["train_table"]
     shutil.copy(tmp_path / "elsewhere" / "train.parquet", tmp_path / "own.parquet")  # whoever insists takes a copy
-    assert check_raw_files(plan(["build_battles"], env="a100", raw={"train": str(tmp_path / "own.parquet")})) == []
+    named["train_table"]["filepath"] = str(tmp_path / "own.parquet")
+    assert check_raw_files(plan(["build_battles"], env="a100", entries=named)) == []
 
 
 @pytest.mark.parametrize("env", [None, "old"])
