@@ -14,7 +14,8 @@ from wsdm_arena.planning.figures import Basis
 from wsdm_arena.planning.jobs import Job
 from wsdm_arena.planning.places import DataFolder, PlanError
 from wsdm_arena.planning.plan import make_plan
-from wsdm_arena.planning.rows import RowSource, prompts_by_round
+from wsdm_arena.planning.rounds import prompts_by_round
+from wsdm_arena.planning.rows import RowSource
 from wsdm_arena.planning.work import count_evaluations, count_training
 from wsdm_arena.training import evaluation
 from wsdm_arena.training.data import load_run_data

@@ -11,7 +11,7 @@ from wsdm_arena.planning.figures import Basis, Figure
 from wsdm_arena.planning.jobs import NOTHING, Job
 from wsdm_arena.planning.memory import BYTES
 from wsdm_arena.planning.places import DataFolder, count_rows, read_table
-from wsdm_arena.planning.rows import prompts_by_round
+from wsdm_arena.planning.rounds import prompts_by_round
 from wsdm_arena.planning.speed import Speeds, answer_model_parameters
 
 _MINED_PER_S = 20_000
