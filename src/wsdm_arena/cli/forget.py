@@ -30,9 +30,12 @@ def forget(names: tuple[str, ...], env: str | None, params: dict[str, Any]) -> N
         if not forgotten:
             click.echo("None of these nodes has run in this data folder: nothing to forget.")
             return
-        with lock_directory(project.data_root, wait_s=0):
-            for name in forgotten:
-                ledger.append(_forgotten(known[name]))
+        try:
+            with lock_directory(project.data_root, wait_s=0):
+                for name in forgotten:
+                    ledger.append(_forgotten(known[name]))
+        except OSError as error:
+            raise click.ClickException(f"{ledger.path} cannot be written: {error}") from None
         click.echo(f"{len(forgotten)} nodes will run again: {', '.join(sorted(forgotten))}")
 
 

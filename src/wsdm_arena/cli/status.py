@@ -7,8 +7,9 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from wsdm_arena.cli.console import make_console
+from wsdm_arena.cli.console import wide_console
 from wsdm_arena.cli.project import open_project, project_options
 from wsdm_arena.freshness.overview import Group, group_nodes
 from wsdm_arena.freshness.states import Freshness, NodeState, State
@@ -46,7 +47,7 @@ def status(show_all: bool, as_json: bool, env: str | None, params: dict[str, Any
                 click.echo(json.dumps(_describe(state), ensure_ascii=False))
             return
         groups = group_nodes(project.pipeline, states, project.catalog)
-        console = make_console()
+        console = wide_console()
         console.print(f"{project.data_root} (env {project.env})", highlight=False, soft_wrap=True)
         console.print(_draw(groups))
         _print_causes(console, groups, None if show_all else _SHOWN_CAUSES)
@@ -78,7 +79,7 @@ def _draw(groups: list[Group]) -> Table:
     table.add_column("size", justify="right", no_wrap=True)
     for stage in dict.fromkeys(group.stage for group in groups):
         members = [group for group in groups if group.stage == stage]
-        cells = {group.judge: f"[{_STYLES[group.state]}]{group.label}[/]" for group in members}
+        cells = {group.judge: Text(group.label, style=_STYLES[group.state]) for group in members}
         made = max((group.made for group in members if group.made), default=None)
         table.add_row(
             stage,
