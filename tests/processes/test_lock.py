@@ -204,6 +204,7 @@ def test_numbers_that_no_process_has_are_of_the_dead(pid):
     assert LockOwner.of_this_process().model_copy(update={"pid": pid}).is_dead
 
 
-def test_a_long_command_is_shown_in_part():
+def test_a_long_command_is_shown_in_part_and_on_one_line():
     owner = LockOwner(pid=1, host="h", command="x" * 1000, since="2026")
     assert str(owner) == f"process 1 on h since 2026 ({'x' * 160}...)"
+    assert str(owner.model_copy(update={"command": "python -c 'a\n\tb'"})).endswith(" (python -c 'a b')")

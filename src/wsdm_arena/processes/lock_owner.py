@@ -76,7 +76,8 @@ class LockOwner(BaseModel):
 
     def __str__(self) -> str:
         since = f" since {self.since}" if self.since else ""
-        shown = self.command if len(self.command) <= _SHOWN_COMMAND else self.command[:_SHOWN_COMMAND] + "..."
+        shown = " ".join(self.command.split())
+        shown = shown if len(shown) <= _SHOWN_COMMAND else shown[:_SHOWN_COMMAND] + "..."
         command = f" ({shown})" if shown else ""
         return f"process {self.pid} on {self.host}{since}{command}"
 
