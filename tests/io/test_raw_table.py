@@ -104,7 +104,7 @@ def test_a_missing_file_is_named_with_where_it_comes_from(tmp_path):
         _dataset(tmp_path / "train.parquet").load()
     for part in (
         f"{tmp_path}/train.parquet: no such file",
-        "https://www.kaggle.com/competitions/wsdm-cup-multi-chatbot-arena",
+        "https://www.kaggle.com/competitions/wsdm-cup-multilingual-chatbot-arena",
         "kedro run --pipelines simulated_arena",
         "--params raw.train=",
     ):
