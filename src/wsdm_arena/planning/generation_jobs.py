@@ -107,10 +107,9 @@ class GenerationPlanner:
 
     def _hub_bytes(self, name: str, model: AnswerModelConfig) -> Figure:
         """Weights in the hub's cache, unless a judge has them too, they lie in a directory, or go after the answers."""
-        judges = [self.config.judges[judge] for judge in self.config.roster.judges]
-        is_backbone = any(
-            (judge.backbone.source, judge.backbone.revision) == (model.model, model.revision) for judge in judges
-        )
+        judges = (self.config.judges[judge] for judge in self.config.roster.judges)
+        # Revisions of one repository share the files that are alike.
+        is_backbone = any(judge.backbone.source == model.model for judge in judges)
         if is_backbone or model.remove_weights or Path(model.model).is_dir():
             return NOTHING
         return Figure(BYTES["bfloat16"] * answer_model_parameters(name, self.config), Basis.ASSUMED)
