@@ -231,6 +231,18 @@ def test_planning_needs_no_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
+def test_tokens_of_test_pairs_are_found_by_the_bundle_that_read_them(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    assert folder.bundle_tokens("test_pairs", "final.gemma") is None
+    made = {"a": "final/gemma/bundle/2026/bundle", "b": "final/llama/bundle/2026/bundle", "c": "backbones/gemma"}
+    for key, tokenizer in made.items():
+        store = tmp_path / "05_model_input/tokens" / f"test_pairs.{key}"
+        store.mkdir(parents=True)
+        (store / "manifest.json").write_text(json.dumps({"tokenizer": f"{tmp_path}/06_models/{tokenizer}"}))
+    assert folder.bundle_tokens("test_pairs", "final.gemma") == tmp_path / "05_model_input/tokens/test_pairs.a"
+    assert folder.bundle_tokens("test_pairs", "student.gemma") is None
+
+
 def test_the_data_folder_is_searched_for_the_newest_version(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
     assert folder.table("generated_pairs") is None

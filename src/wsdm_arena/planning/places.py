@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsdm_arena.errors import UserError
+from wsdm_arena.runs.files import MANIFEST
 
 
 class PlanError(UserError, ValueError):
@@ -59,6 +60,17 @@ class DataFolder:
     def raw_checkpoint(self, judge: str) -> Path | None:
         """Downloaded weights of a judge."""
         return _existing(self.root / "01_raw/checkpoints" / judge)
+
+    def bundle_tokens(self, table: str, judge: str) -> Path | None:
+        """Newest token table that was made with the tokenizer of a bundle of ``student.gemma``."""
+        bundles = f"/06_models/{judge.replace('.', '/')}/bundle/"
+        stores = sorted(
+            (self.root / "05_model_input/tokens").glob(f"{table}.*/{MANIFEST}"),
+            key=lambda manifest: manifest.stat().st_mtime_ns,
+            reverse=True,
+        )
+        made = (manifest.parent for manifest in stores if bundles in str(read_object(manifest).get("tokenizer")))
+        return next(made, None)
 
     def training_run(self, training: str, fingerprint: str) -> Path:
         """Where a training lives."""

@@ -89,7 +89,9 @@ class ReadingPlanner:
         dtype = "float32" if config.launcher.device == "cpu" else "bfloat16"
         for position, (name_of_judge, size) in enumerate(sizes.items()):
             judge = config.resolve(stage, name_of_judge)
-            lengths, basis = self.rows.table_lengths("test_pairs", judge, judge.truncation, None)
+            tokens_there = self.folder.bundle_tokens("test_pairs", f"{stage}.{name_of_judge}")
+            lengths, basis = self.rows.table_lengths("test_pairs", judge, judge.truncation, tokens_there)
+            basis = max(basis, Basis.ESTIMATED)  # the test pairs may be others now
             part = Figure(1.0, Basis.EXACT) if position == 0 else share
             work = Reading.of(lengths, 1)
             rows = self.rows.num_rows("test_pairs").basis
