@@ -231,6 +231,17 @@ def test_planning_needs_no_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
+def test_a_planned_cascade_says_what_the_second_judge_reads(tmp_path: Path) -> None:
+    cascade = tmp_path / "07_model_output/submission/final/cascade.json/2026/cascade.json"
+    cascade.parent.mkdir(parents=True)
+    cascade.write_text(json.dumps({"held_out": {"share_read_twice": 0.2}}))
+    jobs = jobs_of(make_plan(full_size(), tmp_path))
+    assert jobs["submission.final"].sequences.value == 1.2 * 25_000
+    assert jobs["submission.student"].sequences.value == 1.5 * 25_000
+    cascade.write_text(json.dumps({"held_out": None}))
+    assert jobs_of(make_plan(full_size(), tmp_path))["submission.final"].sequences.value == 1.5 * 25_000
+
+
 def test_tokens_of_test_pairs_are_found_by_the_bundle_that_read_them(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
     assert folder.bundle_tokens("test_pairs", "final.gemma") is None

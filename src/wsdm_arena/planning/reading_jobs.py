@@ -120,7 +120,8 @@ class ReadingPlanner:
     def _second_share(self, submission: str) -> Figure:
         """Share of the pairs that the second judge reads: as the planned cascade foretells, else assumed."""
         if (path := self.folder.output(submission, "cascade.json")) is not None:
-            share = read_object(path).get("share_read_twice")
+            held_out = read_object(path).get("held_out")
+            share = held_out.get("share_read_twice") if isinstance(held_out, dict) else None
             if isinstance(share, float | int):
                 return Figure(float(share), Basis.ESTIMATED)
         return Figure(self.config.planning.second_judge_share.value, Basis.ASSUMED)
