@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -328,3 +329,15 @@ def test_a_stopped_kedro_run_leaves_no_process_and_goes_on_later(finished, stop_
     assert set(runs.iterdir()) - before == {run_dir}
     updates = [json.loads(line)["update"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     assert updates == sorted(set(updates))
+
+
+def test_the_plan_counts_what_the_trainings_have_read(finished):
+    command = [sys.executable, "-m", "kedro", "plan", "--json", "--params", finished.params()]
+    done = subprocess.run(command, cwd=PROJECT, env=finished.env, capture_output=True, text=True, check=True)
+    plan = json.loads(done.stdout[done.stdout.index("{") :])
+    jobs = {job["name"]: job for job in plan["jobs"]}
+    for training in TRAININGS:
+        (run,) = (finished.data_root / "06_models" / ".runs" / training).iterdir()
+        last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+        assert jobs[training]["tokens"] == {"value": last["tokens"], "basis": "exact"}, training
+        assert jobs[training]["updates"] == {"value": last["updates"], "basis": "exact"}, training
