@@ -1,11 +1,13 @@
 """A small run of the whole project, shared by the tests of this folder."""
 
+import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 PROJECT = Path(__file__).parents[2]
@@ -41,6 +43,35 @@ class KedroProject:
         if check and done.returncode:
             raise AssertionError(f"kedro run {args} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
         return done
+
+    def status(self, **params) -> dict[str, dict]:
+        """What ``kedro status --json`` says, by node."""
+        command = [sys.executable, "-m", "kedro", "status", "--json", "--params", self.params(**params)]
+        done = subprocess.run(command, cwd=PROJECT, env=self.env, capture_output=True, text=True, check=True)
+        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        return {line["node"]: line for line in lines}
+
+    def not_fresh(self, **params) -> dict[str, str]:
+        """State of the nodes that are not up to date."""
+        return {node: line["state"] for node, line in self.status(**params).items() if line["state"] != "fresh"}
+
+    def last_run(self) -> dict[str, dict]:
+        """What the ledger says of the last run, by node."""
+        ledger = pd.read_json(self.data_root / "08_reporting" / "ledger.jsonl", lines=True)
+        rows = ledger[ledger["run_id"] == ledger["run_id"].iloc[-1]].to_dict("records")
+        return {row["node"]: row for row in rows}
+
+    def outcomes(self) -> dict[str, set[str]]:
+        """Nodes of the last run by what became of them: ``fresh``, ``done``, ``taken`` from an earlier run."""
+        found: dict[str, set[str]] = {"fresh": set(), "done": set(), "taken": set()}
+        for node, row in self.last_run().items():
+            found["taken" if isinstance(row.get("taken_from"), str) else row["outcome"]].add(node)
+        return found
+
+    def work_of(self, node: str) -> list[str]:
+        """What a node of the last run made, resumed or reused: ``training made``."""
+        work = self.last_run()[node].get("work")
+        return [f"{done['kind']} {done['outcome']}" for done in work] if isinstance(work, list) else []
 
     @property
     def env(self) -> dict[str, str]:

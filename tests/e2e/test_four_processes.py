@@ -1,7 +1,6 @@
 """The a100 environment's four-process path, on CPUs with gloo and a tiny backbone."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -33,7 +32,7 @@ SMALLER = {
 
 def test_the_a100_environment_trains_and_scores_with_four_processes(simulated, tmp_path):
     project = type(simulated)(tmp_path)
-    shutil.copytree(simulated.data_root / "01_raw", tmp_path / "01_raw")
+    project.run("--env", "a100", "--pipelines", "simulated_arena")  # files of another env would be refused
     project.run("--env", "a100", "--to-outputs", "collected_labels", **ON_CPU, **SMALLER)
     (training,) = (tmp_path / "06_models" / ".runs" / "teacher.llama").iterdir()
     finished = json.loads((training / "complete.json").read_text())

@@ -1,10 +1,16 @@
 """The same seed gives the same judges, verdicts and scores from scratch; another seed gives other draws."""
 
 import json
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+PROJECT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.slow
 
@@ -34,15 +40,52 @@ def requests(root: Path) -> pd.DataFrame:
     return pd.read_parquet(root / "02_intermediate" / "answer_requests.parquet")
 
 
-def test_from_scratch_with_the_same_seed_everything_is_the_same(finished, tmp_path):
-    again = type(finished)(tmp_path)
-    again.run("--pipelines", "simulated_arena")
-    again.run()
-    assert submissions(again.data_root) == submissions(finished.data_root)
+def wait_for(condition, child: subprocess.Popen, seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert child.poll() is None, "the run ended before it could be stopped"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_from_scratch_and_killed_on_the_way_everything_is_the_same(finished, tmp_path):
+    """Stopped in a student's training; meanwhile nobody else may run there, and afterwards it goes on."""
+    disturbed = type(finished)(tmp_path)
+    disturbed.run("--pipelines", "simulated_arena")
+    often = {"training.checkpoint.every_updates": 1}
+    child = subprocess.Popen(
+        disturbed.command(**often),
+        cwd=PROJECT,
+        env=disturbed.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    runs = tmp_path / "06_models" / ".runs" / "student.llama"
+    wait_for(lambda: any(runs.glob("*/state/*")), child)
+    second = disturbed.run(check=False)
+    assert f"in use by process {child.pid}" in second.stdout + second.stderr
+    assert "Traceback" not in second.stdout + second.stderr
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    (run,) = runs.iterdir()
+    assert not (run / "complete.json").exists()
+
+    done = disturbed.run(**often)
+    assert "student.llama: resuming run" in done.stdout + done.stderr
+    found = disturbed.outcomes()
+    assert {f"teacher.{judge}.train" for judge in ("gemma", "gemma_large", "llama")} <= found["fresh"]
+    assert {"student.llama.train", "pretraining.llama.train", "final.llama.train"} <= found["done"]
+    assert disturbed.work_of("student.llama.train") == ["training resumed"]
+    assert disturbed.not_fresh() == {}
+    assert submissions(tmp_path) == submissions(finished.data_root)
     for stage in ("student", "final"):
-        pd.testing.assert_frame_equal(verdicts(again.data_root, stage), verdicts(finished.data_root, stage))
-    assert scores(again.data_root) == scores(finished.data_root)
-    assert len(scores(again.data_root)) > 100
+        pd.testing.assert_frame_equal(verdicts(tmp_path, stage), verdicts(finished.data_root, stage))
+    assert scores(tmp_path) == scores(finished.data_root)
+    assert len(scores(tmp_path)) > 100
+    for run in (tmp_path / "06_models" / ".runs").glob("*/*"):
+        weights = Path("model", "model.safetensors")
+        undisturbed = finished.data_root / "06_models" / ".runs" / run.parent.name / run.name
+        assert (run / weights).read_bytes() == (undisturbed / weights).read_bytes(), run
 
 
 def test_with_another_seed_arena_prompts_models_and_answers_are_others(finished, tmp_path):

@@ -24,6 +24,13 @@ TRAININGS = (
 )
 
 
+CATALOG_NAMES = [
+    f"{training}.{entry}"
+    for training in TRAININGS
+    for entry in ("selection@pandas", "tokens", "checkpoint", "predictions", "training_metrics", "scores")
+]
+
+
 def scoreboard(project) -> list[dict]:
     return json.loads((project.data_root / "08_reporting" / "scoreboard.json").read_text())
 
@@ -193,14 +200,15 @@ def test_a_checkpoint_version_is_hard_links(finished):
 
 def test_a_second_run_of_one_judge_trains_nothing(finished):
     done = finished.run("--namespaces", "teacher.gemma")
-    assert "nothing to train" in done.stdout + done.stderr
+    assert "Everything is up to date: none of 4 nodes had to run." in done.stdout + done.stderr
 
 
 def test_the_finetuning_pipeline_is_everything_up_to_the_final_judges_and_reuses_it(finished):
     done = finished.run("--pipeline", "finetuning")
-    said = done.stdout + done.stderr
-    assert said.count("nothing to train") == len(TRAININGS)
-    assert said.count("nothing to score") == 5
+    assert "Everything is up to date" in done.stdout + done.stderr
+    came_to = set(finished.last_run())
+    assert {f"{training}.train" for training in TRAININGS} <= came_to
+    assert sum(node.endswith(".score") and "labels" in node for node in came_to) == 5
 
 
 @pytest.mark.parametrize(
@@ -214,10 +222,10 @@ def test_every_pipeline_runs_alone_on_what_is_there(finished, name):
 
 
 def test_several_pipelines_run_in_data_order_however_they_are_named(finished):
-    done = finished.run("--pipelines", "pretraining,pseudo_labeling,pair_generation")
-    said = done.stdout + done.stderr
-    nodes = ("build_generated_pairs(", "combine_labels([generated_pairs", "select_pretraining_rows(")
-    order = [said.index(node) for node in nodes]
+    finished.run("--pipelines", "pretraining,pseudo_labeling,pair_generation")
+    came_to = list(finished.last_run())
+    nodes = ("build_generated_pairs", "generated_labels.combine", "pretraining.llama.select")
+    order = [came_to.index(node) for node in nodes]
     assert order == sorted(order)
 
 
@@ -263,11 +271,18 @@ def test_predictions_load_in_a_notebook_kernel(finished):
         f"%reload_kedro . --params data_root={finished.data_root}",
         "predictions = catalog.load('teacher.gemma.predictions'); len(predictions)",
         "catalog.load('teacher.llama.checkpoint').joinpath('manifest.json').exists()",
+        f"{list(map(str, CATALOG_NAMES))}",
+        "sorted(set(_) - set(catalog.keys()))",
+        "from wsdm_arena.runs.provenance import entries_made",
+        "made = entries_made(catalog.load('ledger')).set_index('entry')",
+        "made.loc['final.llama.checkpoint', 'inputs']",
     ]
     notebook = new_notebook(cells=[new_code_cell(cell) for cell in code])
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(PROJECT)}}).execute()
     assert int(notebook.cells[2].outputs[-1]["data"]["text/plain"]) > 0
     assert notebook.cells[3].outputs[-1]["data"]["text/plain"] == "True"
+    assert notebook.cells[5].outputs[-1]["data"]["text/plain"] == "[]"
+    assert "pretraining.llama.checkpoint 2" in notebook.cells[8].outputs[-1]["data"]["text/plain"]
 
 
 def processes_of(data_root: Path) -> list[psutil.Process]:

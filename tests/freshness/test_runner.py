@@ -210,3 +210,32 @@ def test_the_ledger_says_what_made_what(project):
     assert train.work[0].directory == str(project.root / "runs" / "13")
     assert (train.env, train.command, train.git_commit) == ("sample", "kedro run # 1", "commit")
     assert train.outputs["checkpoint"].size == 2 + 2
+
+
+def test_a_ledger_that_cannot_be_written_hides_no_error(project, monkeypatch, caplog):
+    def full(self, *records):
+        raise OSError(28, "No space left on device")
+
+    project.calls.fail = "clean"
+    monkeypatch.setattr("wsdm_arena.runs.ledger.Ledger.append", full)
+    with pytest.raises(RuntimeError, match="clean was stopped"):
+        project.run()
+    assert "No space left on device" in caplog.text
+
+
+def test_a_disk_that_is_full_when_a_node_is_noted_stops_the_run_and_loses_nothing(project, monkeypatch):
+    from wsdm_arena.runs.ledger import Ledger
+
+    append = Ledger.append
+
+    def full(self, *records):
+        if any(record.node == "train" for record in records):
+            raise OSError(28, "No space left on device")
+        append(self, *records)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "append", full)
+        with pytest.raises(OSError, match="No space left"):
+            project.run()
+    assert project.run() == {"train", "score", "report"}
+    assert [work.outcome for work in project.last("train").work] == ["reused"]

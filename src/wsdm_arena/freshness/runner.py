@@ -2,10 +2,7 @@
 
 import logging
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from kedro.io import CatalogProtocol, DataCatalog
 from kedro.pipeline import Pipeline
@@ -13,26 +10,17 @@ from kedro.pipeline.node import Node
 from kedro.runner import SequentialRunner, Task
 from pluggy import PluginManager
 
-from wsdm_arena import __version__
+from wsdm_arena.freshness.journal import Journal
 from wsdm_arena.freshness.node_work import describe_stored
 from wsdm_arena.freshness.restore import restore_outputs
 from wsdm_arena.freshness.states import Freshness, NodeState, State
 from wsdm_arena.runs.digests import DigestCache
-from wsdm_arena.runs.ledger import Ledger, NodeRecord
+from wsdm_arena.runs.ledger import Ledger
 from wsdm_arena.runs.work import Work, collecting_work
 
 logger = logging.getLogger(__name__)
 
 _SHOWN_REASONS = 3
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What the ledger says of a whole run."""
-
-    env: str
-    command: str
-    git_commit: str | None
 
 
 class UpToDateRunner(SequentialRunner):
@@ -48,8 +36,7 @@ class UpToDateRunner(SequentialRunner):
 
     def __init__(self, data_root: Path, git_commit: str | None = None) -> None:
         super().__init__()
-        self._ledger = Ledger.of(data_root)
-        self._cache = DigestCache.of(data_root)
+        self._data_root = data_root
         self._git_commit = git_commit
 
     def __repr__(self) -> str:
@@ -65,122 +52,78 @@ class UpToDateRunner(SequentialRunner):
     ) -> None:
         assert isinstance(catalog, DataCatalog)
         assert hook_manager is not None
-        told = catalog.load("run_context")
-        provenance = Provenance(told["env"], told["command"], self._git_commit)
-        freshness = Freshness(catalog, self._ledger.done(), self._cache)
-        ran: list[str] = []
-        restored: list[str] = []
+        assert run_id is not None
+        told, ledger = catalog.load("run_context"), Ledger.of(self._data_root)
+        journal = Journal(ledger, run_id, told["env"], told["command"], self._git_commit)
+        run = _Run(catalog, hook_manager, journal, Freshness(catalog, ledger.done(), DigestCache.of(self._data_root)))
         try:
             for number, node in enumerate(pipeline.nodes, start=1):
-                state = freshness.examine(node)
-                if state.state is State.FRESH:
-                    logger.debug("%s is up to date", node.name)
-                    self._ledger.append(_fresh_record(state, run_id or "", provenance))
-                    continue
-                logger.info("%s (%d of %d): %s", node.name, number, len(pipeline.nodes), _shown_reasons(state))
-                earlier = freshness.find_equal(state)
-                if earlier is not None and restore_outputs(node, earlier, catalog, self._cache):
-                    logger.info("%s: what run %s made of just this is taken again", node.name, earlier.run_id)
-                    self._note_restored(node, state, earlier, catalog, run_id or "", provenance)
-                    restored.append(node.name)
-                    continue
-                self._run_node(node, state, catalog, hook_manager, run_id or "", provenance)
-                ran.append(node.name)
+                run.bring_up_to_date(node, f"{number} of {len(pipeline.nodes)}")
         finally:
-            self._cache.save()
-        _report(len(ran), len(restored), len(pipeline.nodes))
+            run.freshness.cache.save()
+        journal.flush()
+        run.report(len(pipeline.nodes))
 
-    def _run_node(
-        self,
-        node: Node,
-        state: NodeState,
-        catalog: DataCatalog,
-        hook_manager: PluginManager,
-        run_id: str,
-        provenance: Provenance,
+
+class _Run:
+    """One run of a pipeline."""
+
+    def __init__(
+        self, catalog: DataCatalog, hook_manager: PluginManager, journal: Journal, freshness: Freshness
     ) -> None:
+        self.freshness = freshness
+        self._catalog, self._hook_manager, self._journal = catalog, hook_manager, journal
+        self._num_ran = self._num_taken = 0
+
+    def bring_up_to_date(self, node: Node, position: str) -> None:
+        """Skip a node, take what an earlier run has made of just the same, or run it."""
+        state = self.freshness.examine(node)
+        if state.state is State.FRESH:
+            logger.debug("%s is up to date", node.name)
+            self._journal.note_fresh(state)
+            return
+        logger.info("%s (%s): %s", node.name, position, _shown_reasons(state))
+        if self._take_again(node, state):
+            self._num_taken += 1
+        else:
+            self._execute(node, state)
+            self._num_ran += 1
+
+    def report(self, num_nodes: int) -> None:
+        """Log how many nodes had to run."""
+        if not self._num_ran and not self._num_taken:
+            logger.info("Everything is up to date: none of %d nodes had to run.", num_nodes)
+            return
+        again = f", {self._num_taken} took again what an earlier run had made" if self._num_taken else ""
+        logger.info("%d of %d nodes had to run%s; the others were up to date.", self._num_ran, num_nodes, again)
+
+    def _take_again(self, node: Node, state: NodeState) -> bool:
+        earlier = self.freshness.find_equal(state)
+        if earlier is None or not restore_outputs(node, earlier, self._catalog, self.freshness.cache):
+            return False
+        logger.info("%s: what run %s made of just this is taken again", node.name, earlier.run_id)
+        outputs = describe_stored(node.outputs, self._catalog, self.freshness.cache)
+        self._journal.note_done(state, outputs, work=earlier.work, seconds=0.0, taken_from=earlier.run_id)
+        return True
+
+    def _execute(self, node: Node, state: NodeState) -> None:
         began = time.monotonic()
-        common = _common(state, run_id, provenance)
         work: list[Work] = []
         try:
             with collecting_work() as work:
-                Task(node=node, catalog=catalog, is_async=False, hook_manager=hook_manager, run_id=run_id).execute()
+                Task(
+                    node=node,
+                    catalog=self._catalog,
+                    is_async=False,
+                    hook_manager=self._hook_manager,
+                    run_id=self._journal.run_id,
+                ).execute()
+            # What the node has read is described in its state, from before it began: it may have taken hours.
+            outputs = describe_stored(node.outputs, self._catalog, self.freshness.cache)
         except BaseException as error:
-            failed = _record(state, "failed", time.monotonic() - began, work, common)
-            self._ledger.append(failed.model_copy(update={"error": f"{type(error).__name__}: {error}"[:2_000]}))
+            self._journal.note_failed(state, error, work=work, seconds=time.monotonic() - began)
             raise
-        # Inputs are what was there before: a node that is stopped in the middle must not seem to have read later ones.
-        outputs = describe_stored(node.outputs, catalog, self._cache)
-        done = _record(state, "done", time.monotonic() - began, work, common)
-        self._ledger.append(done.model_copy(update={"outputs": outputs}))
-
-    def _note_restored(
-        self,
-        node: Node,
-        state: NodeState,
-        earlier: NodeRecord,
-        catalog: DataCatalog,
-        run_id: str,
-        provenance: Provenance,
-    ) -> None:
-        common = _common(state, run_id, provenance)
-        record = _record(state, "done", 0.0, list(earlier.work), common)
-        outputs = describe_stored(node.outputs, catalog, self._cache)
-        self._ledger.append(record.model_copy(update={"outputs": outputs, "taken_from": earlier.run_id}))
-
-
-def _common(state: NodeState, run_id: str, provenance: Provenance) -> dict[str, Any]:
-    return {
-        "run_id": run_id,
-        "node": state.node,
-        "reasons": state.reasons,
-        "env": provenance.env,
-        "command": provenance.command,
-        "git_commit": provenance.git_commit,
-        "package_version": __version__,
-    }
-
-
-def _record(state: NodeState, outcome: str, seconds: float, work: list[Work], common: dict[str, Any]) -> NodeRecord:
-    return NodeRecord.model_validate(
-        {
-            **common,
-            "outcome": outcome,
-            "fingerprint": state.work.fingerprint,
-            "code_format": state.work.code_format,
-            "parameters": state.work.parameters,
-            "inputs": state.work.inputs,
-            "work": tuple(work),
-            "seconds": round(seconds, 3),
-            "time": _now(),
-        }
-    )
-
-
-def _fresh_record(state: NodeState, run_id: str, provenance: Provenance) -> NodeRecord:
-    return NodeRecord(
-        run_id=run_id,
-        node=state.node,
-        outcome="fresh",
-        fingerprint=state.work.fingerprint,
-        time=_now(),
-        env=provenance.env,
-        command=provenance.command,
-        git_commit=provenance.git_commit,
-        package_version=__version__,
-    )
-
-
-def _report(num_ran: int, num_restored: int, num_nodes: int) -> None:
-    if not num_ran and not num_restored:
-        logger.info("Everything is up to date: none of %d nodes had to run.", num_nodes)
-        return
-    again = f", {num_restored} took again what an earlier run had made" if num_restored else ""
-    logger.info("%d of %d nodes had to run%s; the others were up to date.", num_ran, num_nodes, again)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._journal.note_done(state, outputs, work=work, seconds=time.monotonic() - began)
 
 
 def _shown_reasons(state: NodeState) -> str:

@@ -24,17 +24,19 @@ def find_gap(whole: Pipeline, selected: Pipeline, states: Mapping[str, NodeState
 
 
 def find_outdated_inputs(whole: Pipeline, selected: Pipeline, states: Mapping[str, NodeState]) -> list[NodeState]:
-    """Nodes before the selected ones of which the ledger knows that they would make something else today.
+    """Nodes before all selected ones of which the ledger knows that they would make something else today.
 
-    Nodes that have never run here are none of them: what they make may have been brought from elsewhere.
+    Nodes that have never run here are none of them: what they make may have been brought from elsewhere. Nodes between
+    selected ones are those of :func:`find_gap`.
 
     Args:
         whole: All nodes.
         selected: A part of them.
         states: Of all nodes.
     """
-    names = [node.name for node in selected.nodes]
-    before = (node.name for node in whole.to_nodes(*names).nodes if node.name not in set(names))
+    within = {node.name for node in convex_hull(whole, selected).nodes}
+    needed = whole.to_nodes(*(node.name for node in selected.nodes)).nodes
+    before = (node.name for node in needed if node.name not in within)
     return [states[name] for name in before if states[name].state is State.STALE]
 
 

@@ -53,16 +53,16 @@ class Freshness:
     def __init__(self, catalog: DataCatalog, history: Mapping[str, Sequence[NodeRecord]], cache: DigestCache) -> None:
         self._catalog = catalog
         self._history = history
-        self._cache = cache
+        self.cache = cache
 
     def examine(self, node: Node) -> NodeState:
         """Judge one node by itself: what comes before it is taken as it is."""
-        work = describe_work(node, self._catalog, self._cache)
+        work = describe_work(node, self._catalog, self.cache)
         history = self._history.get(node.name)
         if not history:
             return NodeState(node.name, State.MISSING, ("it has not been run here",), work, None)
         record = history[-1]
-        outputs = describe_stored(node.outputs, self._catalog, self._cache)
+        outputs = describe_stored(node.outputs, self._catalog, self.cache)
         if gone := sorted(name for name, stored in outputs.items() if stored == ABSENT):
             return NodeState(node.name, State.MISSING, tuple(f"{name} is gone" for name in gone), work, record)
         reasons = explain_changes(record, work, outputs)

@@ -88,17 +88,17 @@ class Ledger:
         """That of a data folder; it need not be there."""
         return cls(data_root / LEDGER_NAME)
 
-    def append(self, record: NodeRecord) -> None:
-        """Add a line; what a crash left of an unfinished one is cut off first.
+    def append(self, *records: NodeRecord) -> None:
+        """Add a line for each record; what a crash left of an unfinished one is cut off first.
 
         The caller holds the data folder's lock, so that nobody else writes.
         """
-        exclude = {name for name in ("reasons", "parameters", "inputs", "outputs", "work") if not getattr(record, name)}
-        line = json.dumps(record.model_dump(mode="json", exclude=exclude, exclude_none=True), ensure_ascii=False)
+        if not records:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
             self._cut_unfinished_line()
-            file.write(line.encode("utf-8", "replace") + b"\n")
+            file.write(b"".join(_to_line(record) for record in records))
             file.flush()
             os.fsync(file.fileno())
 
@@ -150,3 +150,10 @@ class Ledger:
             if position != end:
                 logger.warning("%s: its last line was cut off by a crash; it is removed", self.path)
                 file.truncate(position)
+
+
+def _to_line(record: NodeRecord) -> bytes:
+    """JSON without what says nothing; a lone surrogate in an error's message becomes a question mark."""
+    exclude = {name for name in ("reasons", "parameters", "inputs", "outputs", "work") if not getattr(record, name)}
+    values = record.model_dump(mode="json", exclude=exclude, exclude_none=True)
+    return json.dumps(values, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
