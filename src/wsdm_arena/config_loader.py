@@ -1,6 +1,7 @@
 """Configuration in the order base, environment, local, command line; validated as one tree."""
 
 import os
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,12 @@ class LocalLastConfigLoader(OmegaConfigLoader):
     nodes receive; and ``readings.<labels>.<judge>``: how a judge reads the pairs that it labels.
     """
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._read: dict[str, dict[str, Any]] = {}
+        super().__init__(*args, **options)
+
     def __getitem__(self, key: str) -> dict[str, Any]:
-        """Load one kind of configuration.
+        """Load one kind of configuration; files are read once in a loader's life.
 
         Raises:
             ConfigurationError: A key is misspelt or out of range; names its YAML path.
@@ -58,6 +63,11 @@ class LocalLastConfigLoader(OmegaConfigLoader):
         self._register_globals_resolver()  # it is one for the process, and another loader may have taken it since
         if key in self:
             return super().__getitem__(key)
+        if key not in self._read:
+            self._read[key] = self._load(key)
+        return deepcopy(self._read[key])
+
+    def _load(self, key: str) -> dict[str, Any]:
         config = self._with_local(key)
         on_command_line = {k: v for k, v in (self.runtime_params or {}).items() if k in GlobalsConfig.model_fields}
         if key == "globals":

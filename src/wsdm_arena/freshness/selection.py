@@ -19,6 +19,8 @@ def find_gap(whole: Pipeline, selected: Pipeline, states: Mapping[str, NodeState
         states: Of all nodes.
     """
     names = {node.name for node in selected.nodes}
+    if len(names) == len(whole.nodes):
+        return []
     between = [node.name for node in convex_hull(whole, selected).nodes if node.name not in names]
     return [states[name] for name in between if states[name].state is not State.FRESH]
 
@@ -34,6 +36,8 @@ def find_outdated_inputs(whole: Pipeline, selected: Pipeline, states: Mapping[st
         selected: A part of them.
         states: Of all nodes.
     """
+    if len(selected.nodes) == len(whole.nodes):
+        return []
     within = {node.name for node in convex_hull(whole, selected).nodes}
     needed = whole.to_nodes(*(node.name for node in selected.nodes)).nodes
     before = (node.name for node in needed if node.name not in within)
