@@ -15,6 +15,7 @@ from wsdm_arena.processes.lock import lock_directory
 from wsdm_arena.runs.cleaning import VERSION, Cleaned, CleaningPlan, CleaningRules, Item, plan_cleaning
 from wsdm_arena.runs.cleaning import clean as remove_planned
 from wsdm_arena.runs.ledger import Ledger
+from wsdm_arena.runs.sizes import show_bytes
 
 
 @click.command(name="clean")
@@ -132,7 +133,7 @@ def _directories_table(plan: CleaningPlan, directories: list[Item]) -> Table:
     table.add_column("holds", justify="right", no_wrap=True)
     table.add_column("why", overflow="fold")
     for item in directories:
-        table.add_row(_relative(plan, item), _size(item.disk_bytes), item.reason)
+        table.add_row(_relative(plan, item), show_bytes(item.disk_bytes), item.reason)
     return table
 
 
@@ -143,8 +144,8 @@ def _summary(plan: CleaningPlan, done: Cleaned | None) -> str:
     num_versions = sum(item.kind == VERSION for item in items)
     what = f"{_count(num_versions, 'version')} and {_count(len(items) - num_versions, 'work directory')}"
     if done is not None:
-        return f"{what} removed; that freed {_size(done.freed_bytes)}."
-    return f"{what} may go; that frees {_size(plan.freed_bytes)}. Nothing was touched; --delete removes them."
+        return f"{what} removed; that freed {show_bytes(done.freed_bytes)}."
+    return f"{what} may go; that frees {show_bytes(plan.freed_bytes)}. Nothing was touched; --delete removes them."
 
 
 def _count(number: int, noun: str) -> str:
@@ -155,11 +156,3 @@ def _count(number: int, noun: str) -> str:
 def _relative(plan: CleaningPlan, item: Item) -> str:
     inside = plan.data_root in item.path.parents
     return item.path.relative_to(plan.data_root).as_posix() if inside else str(item.path)
-
-
-def _size(num_bytes: int) -> str:
-    """In units of 1,000, as disks are sold."""
-    size, units = float(num_bytes), ["B", "kB", "MB", "GB", "TB"]
-    while size >= 1_000 and len(units) > 1:
-        size, units = size / 1_000, units[1:]
-    return f"{size:.0f} B" if units[0] == "B" else f"{size:.1f} {units[0]}"

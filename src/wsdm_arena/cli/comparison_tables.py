@@ -10,6 +10,7 @@ from rich.table import Table
 from wsdm_arena.cli.console import wide_console
 from wsdm_arena.runs.history import Difference, Run
 from wsdm_arena.runs.ledger import Stored
+from wsdm_arena.runs.sizes import show_bytes
 from wsdm_arena.scoring.run_comparisons import ScoreChange
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _shown(value: Any) -> str:
     if value is None:
         return _ABSENT
     if isinstance(value, Stored):
-        return value.digest if value.digest == "absent" else f"{value.digest} ({value.size:,} bytes)"
+        return value.digest if value.digest == "absent" else f"{value.digest} ({show_bytes(value.size)})"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 

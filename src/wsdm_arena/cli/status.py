@@ -15,6 +15,7 @@ from wsdm_arena.freshness.overview import Group, group_nodes
 from wsdm_arena.freshness.states import Freshness, NodeState, State
 from wsdm_arena.runs.digests import DigestCache
 from wsdm_arena.runs.ledger import Ledger
+from wsdm_arena.runs.sizes import show_bytes
 
 _STYLES = {State.FRESH: "green", State.WAITING: "cyan", State.STALE: "yellow", State.MISSING: "red"}
 _SHOWN_CAUSES = 12
@@ -81,13 +82,14 @@ def _draw(groups: list[Group]) -> Table:
         members = [group for group in groups if group.stage == stage]
         cells = {group.judge: Text(group.label, style=_STYLES[group.state]) for group in members}
         made = max((group.made for group in members if group.made), default=None)
+        size = sum(group.size for group in members)
         table.add_row(
             stage,
             *(cells.get(judge, "") for judge in judges),
             cells.get(None, ""),
             f"{datetime.fromisoformat(made).astimezone():%Y-%m-%d %H:%M}" if made else "",
             _duration(sum(group.seconds for group in members)),
-            _size(sum(group.size for group in members)),
+            show_bytes(size) if size else "",
         )
     return table
 
@@ -117,14 +119,3 @@ def _duration(seconds: float) -> str:
     hours, rest = divmod(round(seconds), 3600)
     minutes, rest = divmod(rest, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{seconds:.1f} s"
-
-
-def _size(num_bytes: int) -> str:
-    if not num_bytes:
-        return ""
-    value = float(num_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} TB"
