@@ -187,7 +187,8 @@ def test_a_missing_token_and_an_unaccepted_licence_are_named(hub, tmp_path, monk
     assert "token:" not in refused.message
 
 
-def test_a_model_goes_to_the_hubs_cache_where_its_name_finds_it_offline(hub, tmp_path):
+@pytest.mark.parametrize("pin", [{}, {"revision": COMMIT, "is_main": True}], ids=["newest", "shared pin"])
+def test_a_model_goes_to_the_hubs_cache_where_its_name_finds_it_offline(hub, tmp_path, pin):
     weights = noise(30_000)
     hub.repositories["models/org/judge"] = {
         "config.json": b'{"model_type": "gemma2"}',
@@ -204,6 +205,7 @@ def test_a_model_goes_to_the_hubs_cache_where_its_name_finds_it_offline(hub, tmp
         handle="org/judge",
         patterns=MODEL_FILES,
         folder=tmp_path / "01_raw",
+        **pin,
     )
     environment = hugging_face_environment(hub, tmp_path / "home")
 

@@ -1,3 +1,4 @@
+import re
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -88,13 +89,41 @@ def test_a_checkpoint_is_left_out_when_its_judge_has_another_source(tmp_path):
     assert [item.name for item in listed(sources, tmp_path)] == ["gemma", "org/large", "org/small"]
 
 
-def test_one_model_at_two_revisions_is_refused(tmp_path):
+def pinned_twice(first: str | None, second: str | None) -> ProjectConfig:
+    """A judge and an answer model are the same repository."""
     judges = {
         "gemma": {"system_role": False},
-        "large": {"system_role": False, "backbone": {"source": "org/small", "revision": COMMIT}},
+        "large": {"system_role": False, "backbone": {"source": "org/small", "revision": first}},
     }
-    with pytest.raises(FetchError, match=r"org/small is wanted at several revisions .*None"):
-        listed(SourcesConfig(), tmp_path, config=project(judges=judges))
+    config = project(judges=judges)
+    small = config.generation.answer_models["small"].model_copy(update={"revision": second})
+    models = {**config.generation.answer_models, "small": small}
+    generation = config.generation.model_copy(update={"answer_models": models})
+    return config.model_copy(update={"generation": generation})
+
+
+@pytest.mark.parametrize(
+    ("pins", "revision", "is_main"),
+    [
+        ((COMMIT, None), COMMIT, True),
+        ((None, COMMIT), COMMIT, True),
+        ((COMMIT, COMMIT), COMMIT, False),
+        ((None, None), None, True),
+    ],
+)
+def test_readers_of_one_model_share_its_pin(tmp_path, pins, revision, is_main):
+    inputs = listed(SourcesConfig(), tmp_path, config=pinned_twice(*pins))
+    (planned,) = plan_fetch(inputs, ["small", "large"]).inputs
+    assert (planned.item.revision, planned.item.is_main) == (revision, is_main)
+
+
+def test_one_model_at_two_revisions_is_refused_if_it_is_asked_for(tmp_path):
+    inputs = listed(SourcesConfig(), tmp_path, config=pinned_twice(COMMIT, "b" * 40))
+    told = f"judges.large.backbone.revision={COMMIT} and generation.answer_models.small.revision={'b' * 40}; state one"
+    for names in ([], ["small"], ["org/small"]):
+        with pytest.raises(FetchError, match=f"org/small is wanted at two revisions: {re.escape(told)}"):
+            plan_fetch(inputs, names)
+    assert [planned.item.name for planned in plan_fetch(inputs, ["gemma"]).inputs] == ["gemma"]
 
 
 def test_files_of_ones_own_are_named_and_nothing_is_fetched(tmp_path):

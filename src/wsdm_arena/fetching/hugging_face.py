@@ -77,7 +77,7 @@ def download_model(item: Input, revision: str | None, digests: DigestCache) -> t
 
     Args:
         item: What to download.
-        revision: Commit; None: the newest, which is then what the cache calls ``main``.
+        revision: Commit; None: the newest. The cache calls it ``main`` then, or where a reader names no revision.
         digests: Remembers the hashes of what came.
 
     Returns:
@@ -99,7 +99,7 @@ def download_model(item: Input, revision: str | None, digests: DigestCache) -> t
             _stream(item, "model", listing.commit, file, storage / "blobs" / file.blob, digests)
         names = [file.name for file in listing.files]
         folder = Path(snapshot_download(str(item.handle), revision=listing.commit, allow_patterns=names))
-        if revision is None:
+        if revision is None or item.is_main:
             write_atomically(storage / "refs" / "main", listing.commit.encode())
     return {name: folder / name for name in names}, listing.commit
 

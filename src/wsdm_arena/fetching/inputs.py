@@ -14,7 +14,6 @@ from wsdm_arena.config.fetching import (
     SourceConfig,
     SourcesConfig,
 )
-from wsdm_arena.fetching.errors import FetchError
 
 MODEL_FILES = (
     "model*.safetensors",
@@ -50,6 +49,8 @@ class Input:
         licence: Its terms.
         own_files: What the user named instead; None: nothing.
         aliases: Other names that `kedro fetch` takes: of a model, the judges and answer models that it is.
+        is_main: Some reader of a model names no revision, and must find what is fetched without one.
+        conflict: Why it cannot be fetched as the parameters stand; empty if it can.
     """
 
     name: str
@@ -65,6 +66,8 @@ class Input:
     licence: LicenceConfig
     own_files: str | None = None
     aliases: tuple[str, ...] = ()
+    is_main: bool = False
+    conflict: str = ""
 
     @property
     def is_model(self) -> bool:
@@ -88,11 +91,12 @@ class Input:
 
 @dataclass(frozen=True)
 class _Use:
-    """Who wants a model of the hub, and how."""
+    """Who wants a model of the hub, and how; ``pin`` is the parameter that says at which revision."""
 
     name: str
     what: str
     revision: str | None
+    pin: str
     trusts_code: bool = False
 
 
@@ -115,9 +119,6 @@ def list_inputs(
 
     Returns:
         In the order of ``sources``, models last; none in an environment whose inputs are simulated.
-
-    Raises:
-        FetchError: One model is wanted at two revisions.
     """
     if sources.simulated:
         return []
@@ -189,32 +190,34 @@ def _list_models(known: Mapping[str, HubModelConfig], config: ProjectConfig, raw
     for judge in _judges(config):
         backbone = config.judges[judge].backbone
         if backbone.source is not None:
-            want(backbone.source, _Use(judge, f"backbone of {judge}", backbone.revision))
+            pin = f"judges.{judge}.backbone.revision"
+            want(backbone.source, _Use(judge, f"backbone of {judge}", backbone.revision, pin))
     asked = {name for round_ in config.generation.rounds.values() for name in round_.answer_models}
     for name, model in config.generation.answer_models.items():
         if name in asked and model.engine in ("vllm", "transformers"):
-            want(model.model, _Use(name, f"answers as {name}", model.revision, model.trust_remote_code))
+            pin = f"generation.answer_models.{name}.revision"
+            want(model.model, _Use(name, f"answers as {name}", model.revision, pin, model.trust_remote_code))
     return [_as_model(name, uses, known.get(name), raw) for name, uses in wanted.items()]
 
 
 def _as_model(name: str, uses: Sequence[_Use], known: HubModelConfig | None, raw: Path) -> Input:
-    revisions = {use.revision for use in uses}
-    what = ", ".join(use.what for use in uses)
-    if len(revisions) > 1:
-        told = ", ".join(sorted(str(revision) for revision in revisions))
-        raise FetchError(f"{name} is wanted at several revisions ({told}): {what}; state one for all")
+    """Readers without a revision take the one that others pin."""
+    pins = {use.pin: use.revision for use in uses if use.revision is not None}
+    told = " and ".join(f"{pin}={revision}" for pin, revision in pins.items())
     page = LicenceConfig(name=_UNKNOWN_LICENCE, url=f"https://huggingface.co/{name}")
     return Input(
         name=name,
-        what=what,
+        what=", ".join(use.what for use in uses),
         hub="huggingface_model",
         handle=name,
         how="",
-        revision=next(iter(revisions)),
+        revision=next(iter(pins.values()), None),
         files={},
         patterns=(*MODEL_FILES, CODE_FILES) if any(use.trusts_code for use in uses) else MODEL_FILES,
         folder=raw,
         bytes=known.bytes if known else None,
         licence=known.licence if known else page,
         aliases=tuple(use.name for use in uses),
+        is_main=len(pins) < len(uses),
+        conflict=f"{name} is wanted at two revisions: {told}; state one for all" if len(set(pins.values())) > 1 else "",
     )

@@ -96,9 +96,11 @@ def plan_fetch(inputs: Sequence[Input], names: Sequence[str] = ()) -> FetchPlan:
         names: Those that are asked for; a model also goes by the judge or answer model that it is; none: all.
 
     Raises:
-        FetchError: A name is unknown, or a manifest is damaged.
+        FetchError: A name is unknown, a model is wanted at two revisions, or a manifest is damaged.
     """
     chosen = _choose(inputs, names)
+    if conflicts := [item.conflict for item in chosen if item.conflict]:
+        raise FetchError("\n       ".join(conflicts))
     planned = tuple(PlannedInput(item, find_presence(item), describe_missing_token(item)) for item in chosen)
     return FetchPlan(planned, tuple(_measure_disks(planned)))
 
