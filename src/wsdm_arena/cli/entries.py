@@ -7,17 +7,14 @@ from pathlib import Path
 from kedro.io import AbstractVersionedDataset, DataCatalog
 from kedro.pipeline import Pipeline
 
+from wsdm_arena.runs.entry_names import TRANSCODINGS, untranscoded, without_parameters
 from wsdm_arena.runs.ledger import NodeRecord
-
-_TRANSCODINGS = ("", "@pandas", "@path")
-"""The ledger names entries without them."""
 
 
 def names_of(pipeline: Pipeline, records: Iterable[NodeRecord]) -> set[str]:
     """Names of entries that a pipeline or the ledger knows, without transcoding."""
     in_ledger = {name for record in records for name in (*record.inputs, *record.outputs)}
-    in_pipeline = {name for name in pipeline.datasets() if name != "parameters" and not name.startswith("params:")}
-    return {name.partition("@")[0] for name in in_pipeline | in_ledger}
+    return {untranscoded(name) for name in in_ledger.union(without_parameters(pipeline.datasets()))}
 
 
 def entry_paths(catalog: DataCatalog, names: Iterable[str]) -> dict[str, tuple[Path, bool]]:
@@ -27,7 +24,7 @@ def entry_paths(catalog: DataCatalog, names: Iterable[str]) -> dict[str, tuple[P
     """
     found = {}
     for name in sorted(names):
-        spelled = next((name + coding for coding in _TRANSCODINGS if name + coding in catalog), None)
+        spelled = next((name + coding for coding in TRANSCODINGS if name + coding in catalog), None)
         dataset = None if spelled is None else catalog.get(spelled)
         if isinstance(dataset, AbstractVersionedDataset):
             path = Path(os.path.abspath(str(dataset._filepath)))

@@ -11,6 +11,7 @@ from wsdm_arena.io.simulated_files import SimulatedFile
 from wsdm_arena.pipelines import simulated_arena
 from wsdm_arena.preflight.planned_run import PlannedRun
 from wsdm_arena.runs.digests import DigestCache
+from wsdm_arena.runs.entry_names import without_parameters
 
 _RAW = (RawTableDataset, RawShardsDataset, RawCheckpointDataset)
 
@@ -74,7 +75,7 @@ def _raw_inputs(run: PlannedRun) -> list[str]:
     names = set(run.pipeline.inputs())
     if run.selected <= {node.name for node in whole.nodes}:
         names |= whole.to_nodes(*run.selected).inputs()
-    return sorted(name for name in names if not name.startswith("params:") and name in run.catalog)
+    return sorted(name for name in without_parameters(names) if name in run.catalog)
 
 
 def _is_own(file: SimulatedFile, run: PlannedRun) -> bool:

@@ -6,6 +6,7 @@ import pandas as pd
 from kedro.pipeline import Node, Pipeline
 
 from wsdm_arena.config import TRAINING_TABLES, Training
+from wsdm_arena.runs.entry_names import without_parameters
 from wsdm_arena.stages.nodes import evaluate_judge, tokenize_tables, train_judge
 
 _PARAMETERS = ("template", "truncation", "preferences", "launcher", "reporting", "seed")
@@ -32,7 +33,7 @@ def judge_training(
     tables = dict.fromkeys(("battles", *TRAINING_TABLES[training.stage]))
     backbone = f"backbone.{training.judge}"
     shared = {"simulated_truth", "token_store", "training_runs", "run_context", backbone, *tables}
-    shared |= {name for name in select_inputs if not name.startswith("params:")}
+    shared |= set(without_parameters(select_inputs))
     continued = {} if initial_checkpoint is None else {"initial_checkpoint": initial_checkpoint}
     template = Pipeline(
         [

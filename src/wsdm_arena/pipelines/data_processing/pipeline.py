@@ -9,6 +9,7 @@ from wsdm_arena.preferences.battles import build_battles
 from wsdm_arena.preferences.collected_pairs import build_collected_pairs
 from wsdm_arena.preferences.language_split import split_by_language
 from wsdm_arena.preferences.test_pairs import build_test_pairs
+from wsdm_arena.runs.entry_names import without_parameters
 
 
 def create_pipeline(lineup: Lineup) -> Pipeline:
@@ -58,7 +59,7 @@ def _create_backbone(judge: str, is_imported: bool) -> Pipeline:
     return Pipeline(
         [node],
         namespace="backbone",
-        inputs={name for name in node.inputs if not name.startswith("params:")},
+        inputs=set(without_parameters(node.inputs)),
         parameters={parameters},
         tags=judge,
     )

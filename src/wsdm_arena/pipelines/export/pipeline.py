@@ -4,6 +4,7 @@ from kedro.pipeline import Node, Pipeline
 
 from wsdm_arena.config import HELD_OUT_VARIANT, RosterConfig
 from wsdm_arena.pipelines.export.nodes import calibrate, export_judge, leave_uncalibrated
+from wsdm_arena.runs.entry_names import is_parameter
 
 STAGES = ("student", "final")
 
@@ -33,7 +34,7 @@ def _create_export(stage: str, judge: str, roster: RosterConfig) -> Pipeline:
         name="export",
     )
     read = {name for name in (*calibration.inputs, *export.inputs) if name != "calibration"}
-    parameters = {name: name for name in read if name.startswith("params:")}
+    parameters = {name: name for name in read if is_parameter(name)}
     return Pipeline(
         [calibration, export],
         namespace=f"export.{stage}.{judge}",
