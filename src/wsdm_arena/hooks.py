@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,12 @@ from kedro.pipeline import Pipeline
 
 from wsdm_arena.config import Lineup, ProjectConfig
 from wsdm_arena.errors import UserError
-from wsdm_arena.freshness.node_work import is_parameter
 from wsdm_arena.freshness.selection import pending
 from wsdm_arena.freshness.states import Freshness, NodeState
 from wsdm_arena.pipeline_registry import use_lineup
 from wsdm_arena.preflight import PlannedRun, PreflightError, describe_run_context, require_runnable
 from wsdm_arena.runs.digests import DigestCache
+from wsdm_arena.runs.entry_names import is_parameter
 from wsdm_arena.runs.ledger import Ledger
 
 logger = logging.getLogger(__name__)
@@ -43,7 +42,6 @@ class Preflight:
     def after_context_created(self, context: KedroContext) -> None:
         """Validate the whole parameter tree, and let the registry see the environment that runs."""
         self._context = context
-        os.environ["KEDRO_ENV"] = context.env or settings.CONFIG_LOADER_ARGS["default_run_env"]
         if use_lineup(Lineup.from_parameters(context.config_loader["parameters"])):
             pipelines.configure("wsdm_arena.pipeline_registry")  # or those of an earlier session would be kept
 
@@ -58,7 +56,7 @@ class Preflight:
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Refuse a run in whose way something stands, and say all of it at once."""
         require_runnable(self._plan(run_params, pipeline, catalog))
-        catalog.save("run_context", describe_run_context(run_params))
+        catalog.save("run_context", describe_run_context(run_params, self._env))
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
@@ -66,6 +64,10 @@ class Preflight:
         if (mistake := _find_mistake(error)) is not None:
             logger.debug("", exc_info=error)
             raise RunFailed(str(mistake)) from None
+
+    @property
+    def _env(self) -> str:
+        return self._context.env or settings.CONFIG_LOADER_ARGS["default_run_env"]
 
     def _plan(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> PlannedRun:
         loader, project = self._context.config_loader, Path(self._context.project_path)
@@ -78,7 +80,7 @@ class Preflight:
             config=ProjectConfig.model_validate(tree),
             data_root=data_root,
             project=project,
-            env=os.environ["KEDRO_ENV"],
+            env=self._env,
             options=run_params,
             to_run=pending(states[node.name] for node in pipeline.nodes),
             states=states,

@@ -1,5 +1,6 @@
 """Kedro's session, but one run at a time in a data folder, and one that runs what is not up to date."""
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from kedro.framework.project import pipelines
+from kedro.framework.project import pipelines, settings
 from kedro.framework.session import KedroSession
 from kedro.pipeline import Pipeline
 from kedro.runner import AbstractRunner, SequentialRunner
@@ -20,7 +21,7 @@ _FILTERS = ("tags", "node_names", "from_nodes", "to_nodes", "from_inputs", "to_o
 
 
 class UpToDateSession(KedroSession):
-    """``kedro run``, and ``session.run()`` in a notebook: finished work is reused, changed work is done again.
+    """``kedro run``, and ``session.run()`` after ``%load_ext kedro.ipython``: work that is done is not done again.
 
     A runner that is named is used as it is; Kedro's default one gives way to
     :class:`~wsdm_arena.freshness.runner.UpToDateRunner`.
@@ -41,8 +42,12 @@ class UpToDateSession(KedroSession):
         """
         names = [pipeline_name] if pipeline_name else pipeline_names
         self._check_selection(names or ["__default__"], {"tags": tags, **options})
-        data_root = Path(self._project_path, self._get_config_loader()["globals"]["data_root"])
-        with _locked(data_root):
+        loader = self._get_config_loader()
+        data_root = Path(self._project_path, loader["globals"]["data_root"])
+        with (
+            _locked(data_root),
+            _environment_variable("KEDRO_ENV", loader.env or settings.CONFIG_LOADER_ARGS["default_run_env"]),
+        ):
             if runner is None or type(runner) is SequentialRunner:
                 runner = UpToDateRunner(data_root, self._git_commit())
             return super().run(pipeline_names=names, tags=tags, runner=runner, **options)
@@ -77,6 +82,19 @@ def _known_namespaces(whole: Pipeline, options: dict[str, Any]) -> str:
         return ""
     known = sorted({node.namespace for node in whole.nodes if node.namespace})
     return f"Namespaces are {', '.join(known)}."
+
+
+@contextmanager
+def _environment_variable(name: str, value: str) -> Iterator[None]:
+    """Set a variable for a while; left behind, the next session of a notebook would take it for the user's choice."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Runs of the real project that are planned, but not begun."""
 
 import json
-import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -27,15 +26,11 @@ Plan = Callable[..., PlannedRun]
 @cache
 def _load(env: str) -> tuple[str, dict[str, Any]]:
     """Catalog of an environment, as JSON with :data:`_DATA_ROOT` in it, and its parameters."""
-    before = os.environ.get("KEDRO_ENV")
     bootstrap_project(PROJECT)
     params = {"data_root": _DATA_ROOT}
     with KedroSession.create(PROJECT, env=env, runtime_params=params, save_on_close=False) as session:
         loader = session.load_context().config_loader
         loaded = json.dumps(loader["catalog"]), loader["parameters"]
-    os.environ.pop("KEDRO_ENV")
-    if before is not None:
-        os.environ["KEDRO_ENV"] = before
     return loaded
 
 

@@ -62,8 +62,7 @@ def test_what_is_up_to_date_needs_no_device_and_no_kernel(plan, gpus):
     assert set(find_problems(replace(run, to_run=frozenset()))) == {"inputs are missing"}
 
 
-def test_the_command_repeats_the_run(monkeypatch):
-    monkeypatch.setenv("KEDRO_ENV", "a100")
+def test_the_command_repeats_the_run():
     options = {
         "run_id": "now",
         "env": "a100",
@@ -71,7 +70,7 @@ def test_the_command_repeats_the_run(monkeypatch):
         "load_versions": {"x": "v"},
         "runtime_params": {"data_root": "a b", "training": {"epochs": 2, "max_battles": None}},
     }
-    assert describe_run_context(options) == {
+    assert describe_run_context(options, "a100") == {
         "run_id": "now",
         "env": "a100",
         "command": (

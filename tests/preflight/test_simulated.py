@@ -20,7 +20,7 @@ def simulate(tmp_path, monkeypatch):
 
     def write(env: str | None) -> None:
         with monkeypatch.context() as patch:
-            patch.delenv("KEDRO_ENV") if env is None else patch.setenv("KEDRO_ENV", env)
+            patch.delenv("KEDRO_ENV", raising=False) if env is None else patch.setenv("KEDRO_ENV", env)
             RawTableDataset(filepath=f"{tmp_path}/01_raw/train.parquet").save(TABLE)
             RawShardsDataset(filepath=f"{tmp_path}/01_raw/conversations").save([TABLE, TABLE.head(0)])
 

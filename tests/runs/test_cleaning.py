@@ -238,7 +238,7 @@ def test_what_no_record_names_stays_and_is_named(data):
     tokens.mkdir(parents=True)
     (tokens / "manifest.json").write_text("{}")
     plan = data.clean()
-    assert {item.path for item in plan.items if item.is_odd} == {unknown, tokens}
+    assert {item.path for item in plan.items if item.needs_attention} == {unknown, tokens}
     assert not plan.removed
     assert {item.path for item in data.clean(unknown=True).removed} == {unknown, tokens}
     assert not (data.root / "05_model_input/tokens").exists(), "empty folders go, too"
@@ -251,7 +251,7 @@ def test_an_unfinished_training_is_named_with_its_updates_and_stays(data):
     (run / "metrics.jsonl").write_text('{"update": 80, "updates": 125}\n{"upda')
     data.note(stamp(1), run, "failed")
     (item,) = data.clean().items
-    assert (item.is_removed, item.is_odd) == (False, True)
+    assert (item.is_removed, item.needs_attention) == (False, True)
     assert item.reason.startswith("unfinished: update 60 of 125 saved")
     assert data.clean(partial=True).freed_bytes >= 9_000
     assert not run.exists()
@@ -311,7 +311,7 @@ def test_hollow_versions_are_named_and_go_and_do_not_count_as_newest(data):
     (data.checkpoint / stamp(8)).symlink_to("nowhere")
     plan = data.clean()
     hollow = data.checkpoint / stamp(6) / "checkpoint"
-    assert {item.path.name: item.reason for item in plan.items if item.is_odd} == {
+    assert {item.path.name: item.reason for item in plan.items if item.needs_attention} == {
         stamp(5): "it holds no checkpoint",
         stamp(6): f"{hollow} has no manifest.json: it is half written or something else; delete it and make it again",
         stamp(8): "it is a symbolic link to what is not there",
@@ -325,7 +325,7 @@ def test_a_version_that_has_lost_a_file_is_named_and_goes_only_if_nothing_needs_
         lossy.unlink()
     plan = data.clean()
     assert versions(data) == [stamp(3)], "it is of the last completed run"
-    assert {item.path.name for item in plan.items if "safetensors is missing" in item.reason and item.is_odd} == {
+    assert {item.path.name for item in plan.items if "safetensors is missing" in item.reason and item.needs_attention} == {
         stamp(number) for number in (1, 2, 3)
     }
 
@@ -336,9 +336,9 @@ def test_of_what_has_no_manifest_any_more_only_the_version_stays(data):
     bundle.mkdir(parents=True)
     (run / "model/manifest.json").unlink()
     items = {item.path: item for item in data.clean().items}
-    assert (items[run].is_removed, items[run].is_odd) == (False, True), "the last completed run needs it"
+    assert (items[run].is_removed, items[run].needs_attention) == (False, True), "the last completed run needs it"
     assert items[run].reason.endswith("model/manifest.json is missing")
-    assert (items[bundle].is_removed, items[bundle].is_odd) == (True, True)
+    assert (items[bundle].is_removed, items[bundle].needs_attention) == (True, True)
     data.run("bbbb", stamp(2))
     data.clean(keep=1)
     assert not run.exists()
@@ -359,7 +359,7 @@ def test_a_version_with_a_name_of_its_own_stays_and_is_named(data):
     shutil.copytree(data.checkpoint / stamp(1), data.checkpoint / "best so far")
     plan = data.clean(keep=1)
     assert versions(data) == [stamp(3), "best so far"]
-    assert [item.path.name for item in plan.items if item.is_odd] == ["best so far"]
+    assert [item.path.name for item in plan.items if item.needs_attention] == ["best so far"]
 
 
 def test_what_a_killed_cleaning_leaves_is_hidden_and_goes_with_the_next(data, monkeypatch):

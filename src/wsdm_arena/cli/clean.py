@@ -1,15 +1,14 @@
 """``kedro clean``."""
 
-import json
 from collections import Counter
 from typing import Any
 
 import click
 from rich.table import Table
 
-from wsdm_arena.cli.console import wide_console
+from wsdm_arena.cli.console import print_json, wide_console
 from wsdm_arena.cli.entries import entry_paths, names_of
-from wsdm_arena.cli.project import Project, open_project, project_options
+from wsdm_arena.cli.project import Project, json_option, open_project, project_options
 from wsdm_arena.errors import UserError
 from wsdm_arena.processes.lock import lock_directory
 from wsdm_arena.runs.cleaning import VERSION, Cleaned, CleaningPlan, CleaningRules, Item, plan_cleaning
@@ -19,7 +18,6 @@ from wsdm_arena.runs.sizes import show_bytes
 
 
 @click.command(name="clean")
-@project_options
 @click.option(
     "--keep",
     type=click.IntRange(min=1),
@@ -31,16 +29,17 @@ from wsdm_arena.runs.sizes import show_bytes
 @click.option("--partial", is_flag=True, help="Unfinished trainings and scorings go, too; they start anew then.")
 @click.option("--unknown", is_flag=True, help="Work directories that the ledger does not name go, too.")
 @click.option("--answers", is_flag=True, help="Answers of models that nothing kept was made of go, too.")
-@click.option("--json", "as_json", is_flag=True, help="For machines; with every item that stays, too.")
+@json_option("one JSON document, with every item that stays, too")
+@project_options
 def clean(
-    env: str | None,
-    params: dict[str, Any],
     keep: int,
     delete: bool,
     partial: bool,
     unknown: bool,
     answers: bool,
     as_json: bool,
+    env: str | None,
+    params: dict[str, Any],
 ) -> None:
     """List, or with --delete remove, old versions and the work directories that they were made in.
 
@@ -54,7 +53,7 @@ def clean(
         except OSError as error:
             raise click.ClickException(f"nothing was removed: {error}") from None
     if as_json:
-        click.echo(json.dumps(_as_json(plan, done), indent=2))
+        print_json(_as_json(plan, done))
     else:
         _show(plan, done)
     if done is not None and done.failures:
@@ -91,7 +90,7 @@ def _as_json(plan: CleaningPlan, done: Cleaned | None) -> dict[str, Any]:
                 "kind": item.kind,
                 "removed": item.is_removed,
                 "reason": item.reason,
-                "needs_attention": item.is_odd,
+                "needs_attention": item.needs_attention,
                 "disk_bytes": item.disk_bytes,
                 **({"failure": failures[item.path]} if item.path in failures else {}),
             }
@@ -108,7 +107,7 @@ def _show(plan: CleaningPlan, done: Cleaned | None) -> None:
     if directories := [item for item in plan.removed if item.kind != VERSION]:
         console.print(_directories_table(plan, directories))
     for item in plan.items:
-        if item.is_odd:
+        if item.needs_attention:
             console.print(f"{'goes' if item.is_removed else 'stays'}: {_relative(plan, item)}: {item.reason}")
     console.print(_summary(plan, done))
     for path, failure in {} if done is None else sorted(done.failures.items()):
@@ -139,6 +138,8 @@ def _directories_table(plan: CleaningPlan, directories: list[Item]) -> Table:
 
 def _summary(plan: CleaningPlan, done: Cleaned | None) -> str:
     if not plan.removed:
+        if any(item.needs_attention for item in plan.items):
+            return f"{plan.data_root}: nothing else was found; what is listed stays, for the reason beside it."
         return f"{plan.data_root}: nothing is superseded."
     items = plan.removed if done is None else done.removed
     num_versions = sum(item.kind == VERSION for item in items)

@@ -1,5 +1,10 @@
-"""Where commands print tables."""
+"""How commands print: tables for people, JSON for machines."""
 
+import json
+from typing import Any
+
+import click
+from pydantic import BaseModel
 from rich.console import Console
 
 _LEAST_WIDTH = 120
@@ -14,3 +19,19 @@ def wide_console() -> Console:
         return terminal
     width = _LEAST_WIDTH if terminal.is_terminal else _WIDTH
     return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def print_json(content: Any) -> None:
+    """Print one JSON document, indented; objects of pydantic are written as their fields."""
+    click.echo(json.dumps(content, indent=2, default=_plain))
+
+
+def print_json_line(content: Any) -> None:
+    """Print one JSON document on a line, where a command prints many."""
+    click.echo(json.dumps(content, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} has no JSON")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
-from kedro.framework.cli.utils import _split_params, env_option
+from kedro.framework.cli.utils import _split_params
 from kedro.framework.project import pipelines
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
@@ -17,6 +17,9 @@ from wsdm_arena.config import ProjectConfig
 from wsdm_arena.config_loader import COMPUTED, LocalLastConfigLoader
 from wsdm_arena.errors import UserError
 from wsdm_arena.session import UpToDateSession
+from wsdm_arena.settings import CONFIG_LOADER_ARGS
+
+Command = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -37,15 +40,30 @@ class Project:
     """The same, typed."""
 
 
-def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--env`` and ``--params``, as ``kedro run`` has them."""
+def project_options(command: Command) -> Command:
+    """Add ``--env`` and ``--params``, as ``kedro run`` has them; they stand after a command's own options."""
+    env = click.option(
+        "--env",
+        "-e",
+        help=f"Environment, a folder of conf/. Defaults to $KEDRO_ENV, or {CONFIG_LOADER_ARGS['default_run_env']}.",
+    )
     params = click.option(
         "--params",
         default="",
+        # Private in Kedro, which has no other parser of what `kedro run --params` takes.
         callback=_split_params,
         help="Parameters of this call, as for kedro run: key=value,key.inner=value.",
     )
-    return env_option(params(command))
+    return env(params(command))
+
+
+def json_option(what: str = "one JSON document") -> Callable[[Command], Command]:
+    """Add ``--json``, which becomes the argument ``as_json``.
+
+    Args:
+        what: Is printed then; see :func:`wsdm_arena.cli.console.print_json`.
+    """
+    return click.option("--json", "as_json", is_flag=True, help=f"For machines: print {what}, and no tables.")
 
 
 @contextmanager

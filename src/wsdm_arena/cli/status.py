@@ -1,6 +1,5 @@
 """``kedro status``: what is up to date, and why the rest is not."""
 
-import json
 from datetime import datetime
 from typing import Any
 
@@ -9,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wsdm_arena.cli.console import wide_console
-from wsdm_arena.cli.project import open_project, project_options
+from wsdm_arena.cli.console import print_json_line, wide_console
+from wsdm_arena.cli.project import json_option, open_project, project_options
 from wsdm_arena.freshness.overview import Group, group_nodes
 from wsdm_arena.freshness.states import Freshness, NodeState, State
 from wsdm_arena.runs.digests import DigestCache
@@ -20,24 +19,25 @@ from wsdm_arena.runs.sizes import show_bytes
 _STYLES = {State.FRESH: "green", State.WAITING: "cyan", State.STALE: "yellow", State.MISSING: "red"}
 _SHOWN_CAUSES = 12
 _SHOWN_NODES = 2
+_HELP = """Show which stages and judges are up to date, and why the others are not.
+
+\b
+fresh    ran on what is there now; kedro run will not run it again
+stale    a parameter, an input or the code has changed since, or what it made has
+partial  a training that was stopped: updates done of all; kedro run goes on with it
+waiting  up to date but for stages before it; it runs only if these come out differently
+missing  never run in this data folder, or what it made is gone
+
+Nothing is run or changed. --params shows what a kedro run with the same --params would find.
+"""  # \b is click's sign for a paragraph whose lines stay as they are; in a docstring it would have to be written raw
 
 
-@click.command()
+@click.command(help=_HELP)
 @click.option("--all", "show_all", is_flag=True, help="Show every reason, not the first dozen.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a node instead of tables.")
+@json_option("JSON lines, an object a node")
 @project_options
 def status(show_all: bool, as_json: bool, env: str | None, params: dict[str, Any]) -> None:
-    r"""Show which stages and judges are up to date, and why the others are not.
-
-    \b
-    fresh    ran on what is there now; kedro run will not run it again
-    stale    a parameter, an input or the code has changed since, or what it made has
-    partial  a training that was stopped: updates done of all; kedro run goes on with it
-    waiting  up to date but for stages before it; it runs only if these come out differently
-    missing  never run in this data folder, or what it made is gone
-
-    Nothing is run or changed. --params shows what a kedro run with the same --params would find.
-    """
+    """Print tables of groups of nodes, or a line a node."""
     with open_project(env, params) as project:
         cache = DigestCache.of(project.data_root)
         freshness = Freshness(project.catalog, Ledger.of(project.data_root).done(), cache)
@@ -45,11 +45,11 @@ def status(show_all: bool, as_json: bool, env: str | None, params: dict[str, Any
         cache.save()
         if as_json:
             for state in states.values():
-                click.echo(json.dumps(_describe(state), ensure_ascii=False))
+                print_json_line(_describe(state))
             return
         groups = group_nodes(project.pipeline, states, project.catalog)
         console = wide_console()
-        console.print(f"{project.data_root} (env {project.env})", highlight=False, soft_wrap=True)
+        console.print(f"{project.data_root} (env {project.env})", soft_wrap=True)
         console.print(_draw(groups))
         _print_causes(console, groups, None if show_all else _SHOWN_CAUSES)
 
@@ -70,7 +70,7 @@ def _describe(state: NodeState) -> dict[str, Any]:
 
 def _draw(groups: list[Group]) -> Table:
     judges = list(dict.fromkeys(group.judge for group in groups if group.judge is not None))
-    table = Table(title=None)
+    table = Table()
     table.add_column("stage", no_wrap=True)
     for judge in judges:
         table.add_column(judge, no_wrap=True)
@@ -105,12 +105,12 @@ def _print_causes(console: Console, groups: list[Group], limit: int | None) -> N
     for reason, nodes in list(causes.items())[:limit]:
         more = f" and {len(nodes) - _SHOWN_NODES} more nodes" if len(nodes) > _SHOWN_NODES else ""
         line = f"  {', '.join(nodes[:_SHOWN_NODES])}{more}: {reason}"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     if limit is not None and len(causes) > limit:
-        console.print(f"  and {len(causes) - limit} more reasons: kedro status --all", highlight=False)
+        console.print(f"  and {len(causes) - limit} more reasons: kedro status --all")
     pending = sum(state.state is not State.FRESH for group in groups for state in group.states)
     total = sum(len(group.states) for group in groups)
-    console.print(f"{total - pending} of {total} nodes are up to date. kedro run does the rest.", highlight=False)
+    console.print(f"{total - pending} of {total} nodes are up to date. kedro run does the rest.")
 
 
 def _duration(seconds: float) -> str:

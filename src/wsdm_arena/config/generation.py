@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from wsdm_arena.config.base import WITHOUT_EFFECT, StrictConfig
+from wsdm_arena.config.base import NAMES_DIRECTORY, WITHOUT_EFFECT, StrictConfig
 
 EngineName = Literal["vllm", "openai", "transformers", "simulator"]
 Slice = tuple[int, int | None]
@@ -63,7 +63,7 @@ class AnswerModelConfig(StrictConfig):
     engine: EngineName
     """``vllm`` and ``transformers`` run in worker processes, ``openai`` asks any OpenAI-compatible endpoint,
     ``simulator`` writes the simulated arena's answers."""
-    model: str
+    model: Annotated[str, NAMES_DIRECTORY]
     """Directory or hub name; the endpoint's name of the model; the simulated model's name."""
     revision: str | None = None
     """Commit of the hub's repository."""

@@ -18,12 +18,14 @@ def explain_changes(record: NodeRecord, work: NodeWork, outputs: Mapping[str, St
         work: What it would be run on now.
         outputs: What it made, as it is now.
     """
-    return (
+    changes = (
         *_code_changes(record, work),
         *parameter_changes(record.parameters, work.parameters),
         *_input_changes(record.inputs, work.inputs),
-        *_output_changes(record.outputs, outputs),
     )
+    if not changes and record.fingerprint != work.fingerprint:
+        changes = (f"its inputs come in another order: {', '.join(work.wiring)}",)
+    return (*changes, *_output_changes(record.outputs, outputs))
 
 
 def parameter_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -50,8 +52,8 @@ def _input_changes(before: Mapping[str, Stored], now: Mapping[str, Stored]) -> I
         elif name not in now:
             yield f"{name} is no input any more"
         elif before[name].digest != now[name].digest:
-            gone, there = now[name].digest == "absent", before[name].digest == "absent"
-            yield f"{name} {'is gone' if gone else 'is there now' if there else 'has changed'}"
+            became = {"absent": "is gone", "unreadable": "cannot be read"}.get(now[name].digest)
+            yield f"{name} {became or ('is there now' if before[name].digest == 'absent' else 'has changed')}"
 
 
 def _output_changes(before: Mapping[str, Stored], now: Mapping[str, Stored]) -> Iterator[str]:

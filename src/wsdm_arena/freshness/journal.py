@@ -84,6 +84,7 @@ class Journal:
             code_format=state.work.code_format,
             parameters=state.work.parameters,
             inputs=state.work.inputs,
+            wiring=state.work.wiring,
             work=tuple(work),
             seconds=round(seconds, 3),
             **self._about_the_run(),

@@ -8,8 +8,9 @@ from kedro.io import DataCatalog, DatasetError
 from kedro.pipeline.node import Node
 
 from wsdm_arena.errors import UserError
-from wsdm_arena.stages.nodes import run_directory, train_judge
-from wsdm_arena.training.launch import describe_run
+from wsdm_arena.freshness.node_work import arguments_of
+from wsdm_arena.stages.nodes import train_judge
+from wsdm_arena.training.launch import describe_run, run_directory
 
 
 class Progress(NamedTuple):
@@ -27,9 +28,8 @@ def find_progress(node: Node, catalog: DataCatalog) -> Progress | None:
     """
     if node.func is not train_judge:
         return None
-    argument_names = dict(zip(_arguments(node), node.inputs, strict=True))
     try:
-        given = {argument: catalog.load(name) for argument, name in argument_names.items()}
+        given = {argument: catalog.load(name) for argument, name in arguments_of(node)}
         run = describe_run(
             judge=given["judge"],
             backbone=given["backbone"],
@@ -57,8 +57,3 @@ def read_progress(run_dir: Path) -> Progress | None:
         except (ValueError, KeyError, TypeError):  # the last line may be half written
             continue
     return None
-
-
-def _arguments(node: Node) -> list[str]:
-    assert isinstance(node._inputs, dict)  # that is how judge_training wires it
-    return list(node._inputs)

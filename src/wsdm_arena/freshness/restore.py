@@ -7,10 +7,10 @@ from typing import Any
 from kedro.io import AbstractVersionedDataset, DataCatalog
 from kedro.pipeline.node import Node
 
-from wsdm_arena.freshness.node_work import untranscoded
 from wsdm_arena.io.directory import CheckpointDataset
 from wsdm_arena.runs.digests import DigestCache
 from wsdm_arena.runs.directories import link_tree, replacing_directory
+from wsdm_arena.runs.entry_names import untranscoded
 from wsdm_arena.runs.files import link_or_copy, replacing_file
 from wsdm_arena.runs.ledger import NodeRecord, Stored
 

@@ -16,11 +16,9 @@ from wsdm_arena.config.generation import AnswerModelConfig, GenerationConfig
 from wsdm_arena.generation.engine import Answer
 from wsdm_arena.runs.files import write_atomically
 from wsdm_arena.runs.fingerprint import fingerprint
+from wsdm_arena.runs.formats import ANSWERS_FORMAT
 
 logger = logging.getLogger(__name__)
-
-FORMAT = 1
-"""Raised when the code changes what an engine answers, so that older answers are not taken for current ones."""
 
 _SYNC_INTERVAL_S = 1.0
 _SAMPLE_BYTES = 1 << 20
@@ -127,7 +125,7 @@ def answer_identity(name: str, generation: GenerationConfig) -> Mapping[str, Any
     """
     model = generation.answer_models[name]
     return {
-        "format": FORMAT,
+        "format": ANSWERS_FORMAT,
         "name": name,
         "engine": model.engine,
         "model": _model_identity(model),

@@ -34,7 +34,8 @@ _WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
 }
 
 _CURES = (
-    "`kedro fetch` downloads the contest's files (https://www.kaggle.com/competitions/wsdm-cup-multilingual-chatbot-arena); "
+    "`kedro fetch` downloads the contest's files "
+    "(https://www.kaggle.com/competitions/wsdm-cup-multilingual-chatbot-arena); "
     "`kedro run --pipelines simulated_arena` writes simulated ones; "
     "--params raw.train=<files> (or raw.test, raw.collected_pairs) reads files of your own."
 )

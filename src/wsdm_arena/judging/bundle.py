@@ -29,7 +29,6 @@ from wsdm_arena.modeling.attention import UnsupportedJudgeError
 from wsdm_arena.modeling.backbone import as_dtype
 from wsdm_arena.modeling.backbone_weights import LayoutError
 from wsdm_arena.modeling.checkpoint import (
-    BUNDLE_FORMAT,
     BUNDLE_KIND,
     HEAD,
     CheckpointError,
@@ -46,6 +45,7 @@ from wsdm_arena.modeling.weight_files import SAFETENSORS, WeightFileError
 from wsdm_arena.runs.directories import replacing_directory
 from wsdm_arena.runs.files import link_or_copy
 from wsdm_arena.runs.fingerprint import DirectoryChangedError, manifest_digest
+from wsdm_arena.runs.formats import BUNDLE_FORMAT
 
 PROMPT, CALIBRATION, PROVENANCE = "prompt.json", "calibration.json", "provenance.json"
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)

@@ -23,7 +23,6 @@ from transformers import PreTrainedConfig
 from wsdm_arena.config import BackboneConfig
 from wsdm_arena.modeling.backbone_source import (
     CONFIG,
-    FORMAT,
     KIND,
     BackboneError,
     BackboneSource,
@@ -56,6 +55,7 @@ from wsdm_arena.processes.lock import lock_directory
 from wsdm_arena.runs.directories import replacing_directory
 from wsdm_arena.runs.files import MANIFEST, find_damage, link_or_copy
 from wsdm_arena.runs.fingerprint import fingerprint
+from wsdm_arena.runs.formats import BACKBONE_FORMAT
 from wsdm_arena.runs.work import record_work
 
 __all__ = ["BackboneError", "import_backbone", "read_backbone_manifest"]
@@ -139,7 +139,9 @@ def read_backbone_manifest(directory: Path) -> dict[str, Any]:
         BackboneError: It is half written, damaged, or something else.
     """
     try:
-        return read_manifest(directory, formats={KIND: FORMAT}, what="imported backbone", cure="import it again")
+        return read_manifest(
+            directory, formats={KIND: BACKBONE_FORMAT}, what="imported backbone", cure="import it again"
+        )
     except ManifestError as error:
         raise BackboneError(str(error)) from error
 
@@ -147,7 +149,7 @@ def read_backbone_manifest(directory: Path) -> dict[str, Any]:
 def _fingerprint(backbone: BackboneConfig, files: Mapping[str, Mapping[str, Any]]) -> str:
     return fingerprint(
         {
-            "format": FORMAT,
+            "format": BACKBONE_FORMAT,
             "layout": backbone.layout,
             "old_head": sorted(backbone.old_head),
             "files": {name: file["sha256"] for name, file in files.items()},
@@ -159,7 +161,7 @@ def _is_reusable(directory: Path, source: str | Path) -> bool:
     if not directory.exists():
         return False
     try:
-        damage = find_damage(directory, read_backbone_manifest(directory)["files"], max_hashed_bytes=0)
+        damage = find_damage(directory, read_backbone_manifest(directory)["files"])
     except BackboneError as error:
         damage = str(error)
     if damage is not None:
@@ -193,7 +195,7 @@ def _import(
     found.require_unchanged(files)
     fields = {
         "kind": KIND,
-        "format": FORMAT,
+        "format": BACKBONE_FORMAT,
         "model_type": weights.config.model_type,
         "source": source,
         "revision": found.revision,

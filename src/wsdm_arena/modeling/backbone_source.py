@@ -12,17 +12,16 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
 from wsdm_arena.errors import UserError
-from wsdm_arena.modeling.checkpoint import BUNDLE_FORMAT, BUNDLE_KIND, TOKENIZER_FILES
+from wsdm_arena.modeling.checkpoint import BUNDLE_KIND, TOKENIZER_FILES
 from wsdm_arena.modeling.checkpoint import FORMAT as JUDGE_FORMAT
 from wsdm_arena.modeling.checkpoint import KIND as JUDGE_KIND
 from wsdm_arena.modeling.manifest import ManifestError, read_manifest
 from wsdm_arena.modeling.weight_files import find_weight_files
 from wsdm_arena.runs.files import describe_file
+from wsdm_arena.runs.formats import BACKBONE_FORMAT, BUNDLE_FORMAT
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
-"""Raised when the result of an import changes, so that older ones are not taken for it."""
 KIND = "wsdm_arena backbone"
 CONFIG = "config.json"
 HUB_FILES = ("model*.safetensors", "model*.safetensors.index.json", CONFIG, *TOKENIZER_FILES)
@@ -161,7 +160,7 @@ def _identify(path: Path) -> dict[str, Any]:
 
 def _read_own_files(directory: Path) -> dict[str, str]:
     """SHA-256 of the files that a backbone, judge or bundle of ours says it holds; nothing of other directories."""
-    formats = {KIND: FORMAT, JUDGE_KIND: JUDGE_FORMAT, BUNDLE_KIND: BUNDLE_FORMAT}
+    formats = {KIND: BACKBONE_FORMAT, JUDGE_KIND: JUDGE_FORMAT, BUNDLE_KIND: BUNDLE_FORMAT}
     try:
         manifest = read_manifest(directory, formats=formats, what="directory of ours", cure="")
     except (ManifestError, OSError):

@@ -38,13 +38,13 @@ from wsdm_arena.modeling.weight_files import (
 )
 from wsdm_arena.runs.directories import replacing_directory
 from wsdm_arena.runs.files import MANIFEST, find_damage
+from wsdm_arena.runs.formats import BUNDLE_FORMAT
 
 FORMAT = 1
 """Raised when the layout or the meaning of a field changes."""
 KIND = "wsdm_arena judge"
 BUNDLE_KIND = "wsdm_arena bundle"
 """A judge with all that is needed to use it; one that has the plain layout can be read as a checkpoint, too."""
-BUNDLE_FORMAT = 1
 HEAD = "head.safetensors"
 TOKENIZER_FILES = (
     "tokenizer.json",

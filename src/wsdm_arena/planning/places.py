@@ -61,6 +61,10 @@ class DataFolder:
         """Downloaded weights of a judge."""
         return _existing(self.root / "01_raw/checkpoints" / judge)
 
+    def token_table(self, name: str) -> Path:
+        """Directory of a token table that a ``tokens.json`` names."""
+        return self.root / "05_model_input/tokens" / name
+
     def bundle_tokens(self, table: str, judge: str) -> Path | None:
         """Newest token table that was made with the tokenizer of a bundle of ``student.gemma``."""
         bundles = f"/06_models/{judge.replace('.', '/')}/bundle/"

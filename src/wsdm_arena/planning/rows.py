@@ -136,7 +136,7 @@ class RowSource:
         path = self._folder.model_input(f"{judge.stage}.{judge.judge}", "tokens.json")
         if path is None:
             return None
-        stores = {name: self._open(Path(place), name) for name, place in read_object(path).items()}
+        stores = {name: self._open(self._folder.token_table(place), name) for name, place in read_object(path).items()}
         found = {name: store for name, store in stores.items() if store is not None}
         is_current = all(self._is_current(store, judge, judge.truncation) for store in found.values())
         return found if is_current and len(found) == len(stores) else None
@@ -146,7 +146,7 @@ class RowSource:
         if path is None or self._is_quick:
             return None
         if path.suffix == ".json":
-            path = Path(str(read_object(path).get(table)))
+            path = self._folder.token_table(str(read_object(path).get(table)))
         try:
             return TokenStore.open(path)
         except TokenStoreError as error:

@@ -9,7 +9,7 @@ from wsdm_arena.preflight.answers import check_answer_models
 from wsdm_arena.preflight.clock import check_clock, report_last_run
 from wsdm_arena.preflight.command import shared_options
 from wsdm_arena.preflight.disk import check_space, check_writable
-from wsdm_arena.preflight.gaps import check_gap, check_outdated_inputs
+from wsdm_arena.preflight.gaps import check_gap, check_outdated_inputs, check_pinned_versions
 from wsdm_arena.preflight.inputs import check_inputs, warn_of_absent_conversations
 from wsdm_arena.preflight.kernels import check_kernels
 from wsdm_arena.preflight.launcher import check_launcher, check_submission_devices
@@ -32,6 +32,7 @@ CHECKS: tuple[tuple[str, tuple[Check, ...]], ...] = (
     ("devices do not suffice", (check_launcher, check_submission_devices)),
     ("attention kernels are missing", (check_kernels,)),
     ("results would be hidden", (check_clock, report_last_run)),
+    ("versions are named that will not be used", (check_pinned_versions,)),
     ("nodes between the selected ones are not up to date", (check_gap,)),
     ("what this would build on is not up to date", (check_outdated_inputs,)),
 )

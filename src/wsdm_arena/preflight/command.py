@@ -1,6 +1,5 @@
 """The command that repeats a run."""
 
-import os
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +16,7 @@ _LIST_OPTIONS = {
 }
 
 
-def describe_run_context(run_params: Mapping[str, Any]) -> dict[str, str]:
+def describe_run_context(run_params: Mapping[str, Any], env: str) -> dict[str, str]:
     """What the scoreboard says of where a row comes from: ``run_id``, ``env`` and the ``command`` that repeats it."""
     command = ["kedro", "run"]
     if run_params.get("env"):
@@ -30,13 +29,13 @@ def describe_run_context(run_params: Mapping[str, Any]) -> dict[str, str]:
     if values := run_params.get("runtime_params"):
         shown = ((key, "null" if value is None else value) for key, value in _flatten(values))
         command += ["--params", ",".join(f"{key}={value}" for key, value in shown)]
-    return {"run_id": run_params["run_id"], "env": os.environ["KEDRO_ENV"], "command": shlex.join(command)}
+    return {"run_id": run_params["run_id"], "env": env, "command": shlex.join(command)}
 
 
 def shared_options(run_params: Mapping[str, Any]) -> str:
     """``--env`` and ``--params`` of a command, as another command needs them to work on the same data."""
     shared = {"run_id": "", **{key: run_params.get(key) for key in ("env", "runtime_params")}}
-    return describe_run_context(shared)["command"].removeprefix("kedro run").strip()
+    return describe_run_context(shared, env="")["command"].removeprefix("kedro run").strip()
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,6 +6,7 @@ from wsdm_arena.freshness.selection import find_gap, find_outdated_inputs, last_
 from wsdm_arena.freshness.states import NodeState
 from wsdm_arena.preflight.command import shared_options
 from wsdm_arena.preflight.planned_run import PlannedRun
+from wsdm_arena.runs.entry_names import untranscoded
 
 _SHOWN = 5
 _MOST_LAST_NODES = 3
@@ -37,6 +38,17 @@ def check_outdated_inputs(run: PlannedRun) -> list[str]:
     lines = [_describe(state) for state in outdated[:_SHOWN]]
     more = [f"and {len(outdated) - _SHOWN} more nodes"] if len(outdated) > _SHOWN else []
     return [*lines, *more, f"run them first: {_cure(run)}"]
+
+
+def check_pinned_versions(run: PlannedRun) -> list[str]:
+    """Refuse versions of entries that the selected nodes make: what is loaded would not be what is saved."""
+    made = {untranscoded(name) for name in run.pipeline.all_outputs()}
+    pinned = sorted(name for name in run.options.get("load_versions") or {} if untranscoded(name) in made)
+    return [
+        f"--load-versions {name}: the selected nodes make it anew; select only nodes behind it "
+        f"(--from-inputs {name}), or leave its version out"
+        for name in pinned
+    ]
 
 
 def _is_part(run: PlannedRun) -> bool:

@@ -25,12 +25,11 @@ from wsdm_arena.prompts.store_writer import StoreWriter
 from wsdm_arena.prompts.template import RenderedTemplate
 from wsdm_arena.prompts.tokenizers import count_token_ids, fingerprint_tokenizer, load_tokenizer
 from wsdm_arena.runs.files import MANIFEST
+from wsdm_arena.runs.formats import TOKENS_FORMAT
 from wsdm_arena.runs.work import record_work
 
 logger = logging.getLogger(__name__)
 
-STORE_FORMAT = 1
-"""Raised when the files or the way texts become tokens change: older stores then have other names."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of pairs done and of all pairs."""
@@ -81,7 +80,7 @@ def build_token_store(
     tokenizer = load_tokenizer(tokenizer_dir, revision=revision)
     texts = PairTexts.from_frame(pairs, table=table)
     identity = {
-        "format": STORE_FORMAT,
+        "format": TOKENS_FORMAT,
         "table_hash": texts.content_hash,
         "tokenizer_hash": fingerprint_tokenizer(tokenizer),
         "template": template.model_dump(),
@@ -145,9 +144,9 @@ class TokenStore:
         """
         path = Path(path)
         manifest = _read_manifest(path)
-        if manifest.get("format") != STORE_FORMAT:
+        if manifest.get("format") != TOKENS_FORMAT:
             raise TokenStoreError(
-                f"token store {path} has format {manifest.get('format')!r}, this version reads {STORE_FORMAT}; "
+                f"token store {path} has format {manifest.get('format')!r}, this version reads {TOKENS_FORMAT}; "
                 "delete it and build it again"
             )
         for name, size in manifest["files"].items():

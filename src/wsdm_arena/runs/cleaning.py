@@ -52,7 +52,7 @@ class Item:
     """``version``, ``leftover``, or the kind of work."""
     is_removed: bool
     reason: str
-    is_odd: bool = False
+    needs_attention: bool = False
     """A person should look at it."""
     disk_bytes: int = 0
     """What it takes; several may be links to the same files."""
@@ -150,9 +150,9 @@ def _judge_version(version: StoredVersion, reason: str | None) -> Item:
         state = f"; {version.damage}" if version.damage else ""
         return Item(version.path, VERSION, False, f"no run has named it so: it was put there by hand{state}", True)
     if version.is_hollow:
-        return Item(version.path, VERSION, True, version.damage or "", is_odd=True)
+        return Item(version.path, VERSION, True, version.damage or "", needs_attention=True)
     shown = "; ".join(text for text in (reason or "superseded", version.damage) if text)
-    return Item(version.path, VERSION, reason is None, shown, is_odd=version.damage is not None)
+    return Item(version.path, VERSION, reason is None, shown, needs_attention=version.damage is not None)
 
 
 def _judge_work(
@@ -189,16 +189,16 @@ def _current_records(
 def _judge_directory(
     work: WorkDirectory, protected: set[Key], known: set[Key], links: set[Path], kept: set[Path], rules: CleaningRules
 ) -> Item:
-    def stays(reason: str, is_odd: bool = False) -> Item:
-        return Item(work.path, work.kind, False, reason, is_odd)
+    def stays(reason: str, needs_attention: bool = False) -> Item:
+        return Item(work.path, work.kind, False, reason, needs_attention)
 
-    def goes(reason: str, is_odd: bool = False) -> Item:
-        return Item(work.path, work.kind, True, reason, is_odd)
+    def goes(reason: str, needs_attention: bool = False) -> Item:
+        return Item(work.path, work.kind, True, reason, needs_attention)
 
     is_damaged = work.state == "damaged"
     damage = f"; {work.remark}" if is_damaged else ""
     if work.state == "hollow":
-        return goes(work.remark, is_odd=True)
+        return goes(work.remark, needs_attention=True)
     if work.is_named_by(protected):
         return stays(f"what is kept was made in it{damage}", is_damaged)
     if links & kept:
@@ -225,4 +225,4 @@ def _find_leftovers(data_root: Path, versions: Sequence[StoredVersion]) -> list[
 
 
 def _with_size(item: Item, files: Sequence[File]) -> Item:
-    return Item(item.path, item.kind, item.is_removed, item.reason, item.is_odd, disk_bytes(files))
+    return Item(item.path, item.kind, item.is_removed, item.reason, item.needs_attention, disk_bytes(files))

@@ -14,11 +14,7 @@ import pandas as pd
 from wsdm_arena.config import ResolvedJudge, describe_effect
 from wsdm_arena.errors import UserError
 from wsdm_arena.runs.files import MANIFEST, find_damage, read_descriptions
-
-FORMAT = 1
-"""Raised when the code changes what a training computes, so that older results are not taken for current ones."""
-SCORING_FORMAT = 1
-"""The same for the scoring of a table."""
+from wsdm_arena.runs.formats import SCORING_FORMAT, TRAINING_FORMAT
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:
@@ -99,7 +95,7 @@ def training_fingerprint(
     """
     return fingerprint(
         {
-            "format": FORMAT,
+            "format": TRAINING_FORMAT,
             "judge": describe_effect(judge),
             "backbone": backbone,
             "inputs": dict(inputs),

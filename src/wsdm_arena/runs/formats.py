@@ -1,31 +1,49 @@
-"""Numbers of the code's versions: what a fingerprint knows of the code that computed a result."""
+"""Numbers of the code's versions: what a fingerprint knows of the code that computed a result.
+
+Whoever changes what one of these kinds of work computes, raises its number here, and older results are not taken for
+current ones: neither in their own directories nor in the ledger. A git commit would not do in its place: most commits
+change no result, and a data folder may be used by two clones.
+"""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+TRAINING_FORMAT = 1
+"""A training: checkpoint and held-out predictions."""
+SCORING_FORMAT = 1
+"""The scoring of a whole table."""
+TOKENS_FORMAT = 1
+"""A token table."""
+BACKBONE_FORMAT = 2
+"""An imported backbone."""
+BUNDLE_FORMAT = 1
+"""An exported judge."""
+ANSWERS_FORMAT = 1
+"""Answers of a model."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _ATTRIBUTE = "__result_format__"
 
 
-def result_format(number: int) -> Callable[[Function], Function]:
-    """Number the results of a node function; whoever changes what it computes, raises it.
+def result_format(*numbers: int) -> Callable[[Function], Function]:
+    """Number the results of a node function: nodes of functions with other numbers than before run again.
 
-    Nodes of functions with another number than before run again. A git commit would not do in its place: most commits
-    change no result, and a data folder may be used by two clones.
+    Args:
+        numbers: Of the kinds of work that the function does, and one of its own where it computes something itself.
 
     Example:
-        >>> @result_format(2)
-        ... def count(table): ...
+        >>> @result_format(TOKENS_FORMAT)
+        ... def tokenize(table): ...
     """
 
     def mark(function: Function) -> Function:
-        setattr(function, _ATTRIBUTE, number)
+        setattr(function, _ATTRIBUTE, ".".join(map(str, numbers)))
         return function
 
     return mark
 
 
-def result_format_of(function: Callable[..., Any]) -> int:
-    """Number of a node function's results: 1 where nobody has changed them yet."""
-    return int(getattr(function, _ATTRIBUTE, 1))
+def result_format_of(function: Callable[..., Any]) -> str:
+    """Numbers of a node function's results, with dots between; ``1`` where nobody has given it any."""
+    return str(getattr(function, _ATTRIBUTE, "1"))

@@ -54,12 +54,14 @@ class NodeRecord(BaseModel):
     """When it ended: ISO 8601, UTC."""
     reasons: tuple[str, ...] = ()
     """Why it was run."""
-    code_format: int = 1
-    """Number of the code's version, see :func:`wsdm_arena.runs.formats.result_format`."""
+    code_format: str = "1"
+    """Numbers of the code's version, see :func:`wsdm_arena.runs.formats.result_format`."""
     parameters: dict[str, Any] = {}
     """What of its parameters its result depends on, by ``params:`` name."""
     inputs: dict[str, Stored] = {}
     """By catalog name."""
+    wiring: tuple[str, ...] = ()
+    """``argument=entry`` of every input, in the order of the node's function."""
     outputs: dict[str, Stored] = {}
     """By catalog name."""
     work: tuple[Work, ...] = ()
@@ -154,6 +156,8 @@ class Ledger:
 
 def _to_line(record: NodeRecord) -> bytes:
     """JSON without what says nothing; a lone surrogate in an error's message becomes a question mark."""
-    exclude = {name for name in ("reasons", "parameters", "inputs", "outputs", "work") if not getattr(record, name)}
+    exclude = {
+        name for name in ("reasons", "parameters", "inputs", "wiring", "outputs", "work") if not getattr(record, name)
+    }
     values = record.model_dump(mode="json", exclude=exclude, exclude_none=True)
     return json.dumps(values, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

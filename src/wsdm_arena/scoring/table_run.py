@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from wsdm_arena.config import LauncherConfig, ScoringConfig
+from wsdm_arena.config import LauncherConfig, ResolvedJudge, ScoringConfig
 from wsdm_arena.config.judges import AttentionName
 from wsdm_arena.config.pseudo_labels import Order
 from wsdm_arena.config.training import DType
@@ -71,6 +71,11 @@ def describe_scoring(
     )
 
 
+def scoring_directory(request: ScoringConfig, judge: ResolvedJudge, scoring_runs: Path) -> Path:
+    """Where a scoring lives: its fingerprint names it among those of the same judge as it was trained."""
+    return scoring_runs / f"{judge.stage}.{judge.judge}" / request.fingerprint
+
+
 def score_table(request: ScoringConfig, run_dir: Path, launcher: LauncherConfig) -> pd.DataFrame:
     """Read every pair of a table in the given orders; a finished run is reused, a killed one goes on.
 
@@ -113,7 +118,7 @@ def score_table(request: ScoringConfig, run_dir: Path, launcher: LauncherConfig)
     if processes == 1 or not _has_work_left(run, request):  # a launch costs seconds
         _score_here(run, request)
     else:
-        _score_with_torchrun(run, _on_this_node(launcher, processes))
+        _score_with_torchrun(run, on_this_node(launcher, processes))
     if not run.is_complete(request):
         raise RuntimeError(f"{request.table}: torchrun ended without an error, but {run.complete} is missing")
     record_work("scoring", request.fingerprint, "resumed" if resumed else "made", run.path)
@@ -173,7 +178,7 @@ def _score_here(run: ScoringDirectory, config: ScoringConfig) -> None:
         release_memory()
 
 
-def _on_this_node(launcher: LauncherConfig, processes: int) -> LauncherConfig:
+def on_this_node(launcher: LauncherConfig, processes: int) -> LauncherConfig:
     """The same launcher for some processes of one node; a prefix that starts several nodes is left out."""
     return launcher.model_copy(
         update={

@@ -11,7 +11,6 @@ from wsdm_arena.config import (
     PreferencesConfig,
     ReportingConfig,
     ResolvedJudge,
-    RunConfig,
     TemplateConfig,
     TruncationConfig,
     TruncationPolicy,
@@ -20,10 +19,13 @@ from wsdm_arena.config.pseudo_labels import Order
 from wsdm_arena.preferences.selection import SEEN
 from wsdm_arena.prompts.progress import show_progress
 from wsdm_arena.prompts.store import build_token_store
+from wsdm_arena.runs.formats import TOKENS_FORMAT, TRAINING_FORMAT, result_format
 from wsdm_arena.scoring.scoreboard import Provenance, ScoreboardRow, judge_rows, slice_of
-from wsdm_arena.training.launch import describe_run, launch_training
+from wsdm_arena.scoring.table_run import describe_scoring, score_table, scoring_directory
+from wsdm_arena.training.launch import describe_run, launch_training, run_directory
 
 
+@result_format(TOKENS_FORMAT)
 def tokenize_tables(
     judge: ResolvedJudge,
     tokenizer_dir: Path,
@@ -82,11 +84,7 @@ def tokenize_table(
         )
 
 
-def run_directory(run: RunConfig, training_runs: Path) -> Path:
-    """Where a training lives: its fingerprint names it among those of the same judge in the same stage."""
-    return training_runs / f"{run.judge.stage}.{run.judge.judge}" / run.fingerprint
-
-
+@result_format(TRAINING_FORMAT)
 def train_judge(
     selection: Path,
     tokens: dict[str, str],
@@ -183,8 +181,6 @@ def score_table_of_pairs(
     Returns:
         Predictions, see :class:`wsdm_arena.schemas.Predictions`.
     """
-    from wsdm_arena.scoring.table_run import describe_scoring, score_table  # imports torch
-
     training = judge.training
     request = describe_scoring(
         checkpoint=checkpoint,
@@ -196,4 +192,4 @@ def score_table_of_pairs(
         max_tokens_per_batch=training.max_tokens_per_scoring_batch or training.max_tokens_per_micro_batch,
         launcher=launcher,
     )
-    return score_table(request, scoring_runs / f"{judge.stage}.{judge.judge}" / request.fingerprint, launcher)
+    return score_table(request, scoring_directory(request, judge, scoring_runs), launcher)

@@ -105,6 +105,11 @@ def describe_run(
     )
 
 
+def run_directory(run: RunConfig, training_runs: Path) -> Path:
+    """Where a training lives: its fingerprint names it among those of the same judge in the same stage."""
+    return training_runs / f"{run.judge.stage}.{run.judge.judge}" / run.fingerprint
+
+
 def launch_training(run: RunConfig, run_dir: Path, launcher: LauncherConfig) -> FinishedRun:
     """Bring a run directory to its end: reuse it, resume it or start it.
 

@@ -38,8 +38,6 @@ _WRITTEN = (
     "complete.json",
 )
 
-MAX_VERIFIED_BYTES = 64 << 20
-
 
 class RunError(UserError, RuntimeError):
     """The run directory does not hold what it should, or holds another run."""
@@ -116,9 +114,7 @@ class RunDirectory:
     def verify_complete(self, config: RunConfig) -> None:
         """Make sure that a finished run is this one and that what it left is still there as it was written.
 
-        Sizes are compared of every file, hashes of those up to 64 MiB. Larger ones are not read here: that would take
-        minutes each time a finished training is met. Loading a judge hashes them if they are no more than
-        :data:`~wsdm_arena.modeling.checkpoint.CHECKSUM_LIMIT_BYTES` together, or if it is told to.
+        Every file is hashed: this is only asked where something has changed, and a damaged judge would be handed on.
 
         Raises:
             RunError: Something is missing, damaged or of another run; names the file and the cure.
@@ -130,7 +126,7 @@ class RunDirectory:
         except (ValueError, KeyError, TypeError):
             raise RunError(f"{self.complete} is damaged; {cure}") from None
         require_same_run(fingerprint, config, self.complete)
-        if damage := find_damage(self.path, files, max_hashed_bytes=MAX_VERIFIED_BYTES):
+        if damage := find_damage(self.path, files):
             raise RunError(f"{damage}; {cure}")
 
     def write_complete(self, config: RunConfig, metrics: Mapping[str, Any], *, world_size: int) -> None:

@@ -4,13 +4,16 @@ from pathlib import Path
 
 from wsdm_arena.config import BackboneConfig
 from wsdm_arena.prompts.progress import show_progress
+from wsdm_arena.runs.formats import BACKBONE_FORMAT, result_format
 
 
+@result_format(BACKBONE_FORMAT)
 def import_raw_checkpoint(raw_checkpoint: Path, backbone: BackboneConfig, backbone_store: Path) -> Path:
     """Bring a downloaded checkpoint into the layout that transformers reads."""
     return _import(raw_checkpoint, backbone, backbone_store)
 
 
+@result_format(BACKBONE_FORMAT)
 def import_named_backbone(backbone: BackboneConfig, backbone_store: Path) -> Path:
     """Take the backbone that the judge names: a directory, or a repository of the hub."""
     assert backbone.source is not None

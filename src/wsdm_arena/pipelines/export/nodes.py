@@ -12,6 +12,7 @@ from wsdm_arena.config import ExportConfig, PreferencesConfig, ResolvedJudge, Te
 from wsdm_arena.prompts.template import render_template
 from wsdm_arena.prompts.tokenizers import load_tokenizer
 from wsdm_arena.runs.fingerprint import fingerprint, manifest_digest
+from wsdm_arena.runs.formats import BUNDLE_FORMAT, result_format
 from wsdm_arena.runs.work import record_work
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ def leave_uncalibrated(judge: ResolvedJudge) -> dict[str, Any]:
     }
 
 
+@result_format(BUNDLE_FORMAT)
 def export_judge(
     checkpoint: Path,
     calibration: dict[str, Any],
@@ -55,7 +57,6 @@ def export_judge(
 ) -> Path:
     """Put a judge's weights, tokenizer, prompt, calibration and provenance into one folder; an equal one is reused."""
     from wsdm_arena.judging.bundle import (  # imports torch
-        BUNDLE_FORMAT,
         Bundle,
         BundleError,
         BundlePrompt,

@@ -20,6 +20,7 @@ from wsdm_arena.generation.requests import PROMPT_COLUMNS, draw_requests, needed
 from wsdm_arena.processes.parent_death import die_with_parent
 from wsdm_arena.prompts.progress import show_progress
 from wsdm_arena.runs.fingerprint import fingerprint, table_digest
+from wsdm_arena.runs.formats import ANSWERS_FORMAT, result_format
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ def draw_answer_requests(
     return tables.requests, tables.report
 
 
+@result_format(ANSWERS_FORMAT)
 def answer_prompts(
     requests: pd.DataFrame,
     generation: GenerationConfig,

@@ -15,10 +15,12 @@ from wsdm_arena.config import (
     TruncationConfig,
 )
 from wsdm_arena.preferences.collected_pairs import reserved_prompt_groups
+from wsdm_arena.runs.formats import SCORING_FORMAT, TOKENS_FORMAT, result_format
 from wsdm_arena.scoring.pseudo_labels import pseudo_label
 from wsdm_arena.stages.nodes import score_table_of_pairs, tokenize_table
 
 
+@result_format(TOKENS_FORMAT)
 def tokenize_for_labels(
     checkpoint: Path,
     judge: ResolvedJudge,
@@ -50,6 +52,7 @@ def tokenize_for_labels(
     return {table: str(tokens)}
 
 
+@result_format(SCORING_FORMAT)
 def score_pairs_of_table(
     checkpoint: Path,
     tokens: dict[str, str],

@@ -10,6 +10,7 @@ import pandas as pd
 from wsdm_arena.config import LauncherConfig, PreferencesConfig, ReportingConfig, SubmissionConfig
 from wsdm_arena.prompts.progress import show_progress
 from wsdm_arena.prompts.store import TokenStore
+from wsdm_arena.runs.formats import TOKENS_FORMAT, result_format
 from wsdm_arena.scoring import cascade_plan
 from wsdm_arena.scoring.cascade import CascadeError
 from wsdm_arena.scoring.scoreboard import (
@@ -44,6 +45,7 @@ def plan_cascade(
     )
 
 
+@result_format(TOKENS_FORMAT, 1)
 def judge_test_pairs(
     test_pairs: pd.DataFrame,
     cascade: dict[str, Any],
