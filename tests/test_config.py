@@ -324,7 +324,8 @@ def test_sample_is_the_recipe_with_smaller_numbers(conf):
             assert len(leaves(sample)[place]) < len(base[place]), place
         elif place.startswith("judges."):
             key = place.split(".", 2)[2]
-            assert key in {"backbone.source", "backbone.revision", *(f"training.{name}" for name in SAMPLE_TRAINING_SIZES)}, place
+            sizes = (f"training.{name}" for name in SAMPLE_TRAINING_SIZES)
+            assert key in {"backbone.source", "backbone.revision", *sizes}, place
         elif place.startswith("generation."):
             assert place.split(".")[1] in {"mining", "rounds", "answer_models"}, place
         else:

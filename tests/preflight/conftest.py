@@ -30,8 +30,7 @@ def _load(env: str) -> tuple[str, dict[str, Any]]:
     params = {"data_root": _DATA_ROOT}
     with KedroSession.create(PROJECT, env=env, runtime_params=params, save_on_close=False) as session:
         loader = session.load_context().config_loader
-        loaded = json.dumps(loader["catalog"]), loader["parameters"]
-    return loaded
+        return json.dumps(loader["catalog"]), loader["parameters"]
 
 
 @pytest.fixture
