@@ -257,6 +257,16 @@ def test_an_unfinished_training_is_named_with_its_updates_and_stays(data):
     assert not run.exists()
 
 
+def test_what_was_finished_before_its_node_failed_stays(data):
+    run = data.root / "06_models/.runs/teacher.gemma/dddd"
+    run.mkdir(parents=True)
+    (run / "complete.json").write_text('{"fingerprint": "dddd", "files": {}}')
+    data.note(stamp(1), run, "failed")
+    (item,) = data.clean(keep=1).items
+    assert (item.is_removed, item.reason) == (False, "finished before its node failed: the next run takes it")
+    assert run.exists()
+
+
 def test_of_an_unfinished_scoring_the_parts_are_counted(data):
     run = data.root / "07_model_output/.runs/teacher.gemma/eeee"
     (run / "parts").mkdir(parents=True)

@@ -166,6 +166,7 @@ def _judge_work(
     kept = {path for path, item in versions.items() if not item.is_removed}
     current = _current_records(records, entries, kept)
     protected: set[Key] = set().union(*(keys_of(record.work) for record in current))
+    waiting: set[Key] = set().union(*(keys_of(record.work) for record in _failed_since(records)))
     known: set[Key] = set().union(*(keys_of(record.work) for record in records))
     linked: dict[tuple[int, int], set[Path]] = defaultdict(set)
     for path in versions:
@@ -173,7 +174,7 @@ def _judge_work(
             linked[file.inode].add(path)
     for work in found:
         links = set().union(*(linked[file.inode] for file in files[work.path] if file.inode in linked))
-        yield _judge_directory(work, protected, known, links, kept, rules)
+        yield _judge_directory(work, protected, waiting, known, links, kept, rules)
 
 
 def _current_records(
@@ -186,8 +187,25 @@ def _current_records(
             yield record
 
 
+def _failed_since(records: Sequence[NodeRecord]) -> Iterator[NodeRecord]:
+    """Failures after each node's last completed run, in which work may have been finished that the next run takes."""
+    latest = latest_done(records)
+    has_ended: set[str] = set()
+    for record in records:
+        if record is latest.get(record.node):
+            has_ended.add(record.node)
+        elif record.outcome == "failed" and (record.node in has_ended or record.node not in latest):
+            yield record
+
+
 def _judge_directory(
-    work: WorkDirectory, protected: set[Key], known: set[Key], links: set[Path], kept: set[Path], rules: CleaningRules
+    work: WorkDirectory,
+    protected: set[Key],
+    waiting: set[Key],
+    known: set[Key],
+    links: set[Path],
+    kept: set[Path],
+    rules: CleaningRules,
 ) -> Item:
     def stays(reason: str, needs_attention: bool = False) -> Item:
         return Item(work.path, work.kind, False, reason, needs_attention)
@@ -208,6 +226,8 @@ def _judge_directory(
         return goes(remark, True) if rules.partial else stays(f"{remark}; --partial removes it", True)
     if work.kind == ANSWERS.kind:
         return goes("superseded answers") if rules.answers else stays("answers stay; --answers removes them")
+    if work.is_named_by(waiting):
+        return stays(f"finished before its node failed: the next run takes it{damage}", is_damaged)
     if work.is_named_by(known):
         return goes(f"superseded{damage}", is_damaged)
     if links:
