@@ -64,7 +64,7 @@ class UpToDateSession(KedroSession):
         whole = sum((pipelines[name] for name in names), start=Pipeline([]))
         if not whole.nodes:
             raise click.UsageError(
-                f"{', '.join(names)} has no nodes with this roster, so there is nothing to run: it has no students"
+                f"{', '.join(names)}: there is nothing to run, as there are no students; name some in roster.students"
             )
         try:
             whole.filter(**{key: options.get(key) for key in _FILTERS}, node_namespaces=options.get("namespaces"))

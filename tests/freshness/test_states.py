@@ -10,7 +10,7 @@ def states(project) -> dict[str, str]:
 
 def test_before_the_first_run_everything_is_missing(project):
     assert set(states(project).values()) == {"missing"}
-    assert project.survey()["clean"].reasons == ("it has not been run here",)
+    assert project.survey()["clean"].reasons == ("it has not been run here, or was forgotten",)
 
 
 def test_after_a_run_everything_is_fresh(project):

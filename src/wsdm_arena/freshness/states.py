@@ -60,7 +60,7 @@ class Freshness:
         work = describe_work(node, self._catalog, self.cache)
         history = self._history.get(node.name)
         if not history:
-            return NodeState(node.name, State.MISSING, ("it has not been run here",), work, None)
+            return NodeState(node.name, State.MISSING, ("it has not been run here, or was forgotten",), work, None)
         record = history[-1]
         outputs = describe_stored(node.outputs, self._catalog, self.cache)
         if gone := sorted(name for name, stored in outputs.items() if stored == ABSENT):
