@@ -44,11 +44,16 @@ class KedroProject:
             raise AssertionError(f"kedro run {args} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
         return done
 
+    def kedro(self, *args: str, **params) -> str:
+        """What another command prints."""
+        command = [sys.executable, "-m", "kedro", *args, "--params", self.params(**params)]
+        done = subprocess.run(command, cwd=PROJECT, env=self.env, capture_output=True, text=True, check=True)
+        return done.stdout
+
     def status(self, **params) -> dict[str, dict]:
         """What ``kedro status --json`` says, by node."""
-        command = [sys.executable, "-m", "kedro", "status", "--json", "--params", self.params(**params)]
-        done = subprocess.run(command, cwd=PROJECT, env=self.env, capture_output=True, text=True, check=True)
-        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        printed = self.kedro("status", "--json", **params)
+        lines = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
         return {line["node"]: line for line in lines}
 
     def not_fresh(self, **params) -> dict[str, str]:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -167,8 +166,7 @@ def test_a_misspelt_selection_is_said_in_one_message(finished, args, named):
 
 def test_a_forgotten_node_runs_again(finished):
     finished.run()
-    command = [sys.executable, "-m", "kedro", "forget", "teacher.llama", "--params", finished.params()]
-    subprocess.run(command, cwd=PROJECT, env=finished.env, check=True, capture_output=True)
+    finished.kedro("forget", "teacher.llama")
     done = finished.run()
     assert "nothing to train" in said(done)
     assert {node for node in finished.outcomes()["done"] if node.startswith("teacher.llama.")} == {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -69,6 +70,9 @@ def test_from_scratch_and_killed_on_the_way_everything_is_the_same(finished, tmp
     child.wait()
     (run,) = runs.iterdir()
     assert not (run / "complete.json").exists()
+    shown = disturbed.kedro("status", **often)
+    assert re.search(r"student .*partial \d+/\d+", shown)
+    assert re.search(r"teacher .*fresh .*fresh .*fresh", shown)
 
     done = disturbed.run(**often)
     assert "student.llama: resuming run" in done.stdout + done.stderr

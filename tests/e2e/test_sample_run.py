@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -347,9 +346,8 @@ def test_a_stopped_kedro_run_leaves_no_process_and_goes_on_later(finished, stop_
 
 
 def test_the_plan_counts_what_the_trainings_have_read(finished):
-    command = [sys.executable, "-m", "kedro", "plan", "--json", "--params", finished.params()]
-    done = subprocess.run(command, cwd=PROJECT, env=finished.env, capture_output=True, text=True, check=True)
-    plan = json.loads(done.stdout[done.stdout.index("{") :])
+    printed = finished.kedro("plan", "--json")
+    plan = json.loads(printed[printed.index("{") :])
     jobs = {job["name"]: job for job in plan["jobs"]}
     for training in TRAININGS:
         (run,) = (finished.data_root / "06_models" / ".runs" / training).iterdir()
