@@ -66,6 +66,16 @@ def test_with_delete_both_newest_by_name_and_by_the_ledger_stay(call, tmp_path):
     assert "nothing is superseded" in call("--keep", "1", "--delete").output
 
 
+def test_what_stays_for_a_person_to_look_at_is_not_called_nothing(call, tmp_path):
+    unknown = tmp_path / "data/06_models/.bundles/final/unknown"
+    unknown.mkdir(parents=True)
+    (unknown / "manifest.json").write_text('{"files": {}}')
+    told = " ".join(call("--keep", "4").output.split())
+    assert "stays: 06_models/.bundles/final/unknown: no record names it; --unknown removes it" in told
+    assert told.endswith("nothing else was found; what is listed stays, for the reason beside it.")
+    assert "superseded" not in told
+
+
 def test_machines_are_told_of_every_item(call, tmp_path):
     told = json.loads(call("--keep", "1", "--json").stdout)
     assert (told["deleted"], told["data_root"]) == (False, str(tmp_path / "data"))

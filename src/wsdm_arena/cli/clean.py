@@ -6,7 +6,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from wsdm_arena.cli.console import print_json, wide_console
+from wsdm_arena.cli.console import count, print_json, wide_console
 from wsdm_arena.cli.entries import entry_paths, names_of
 from wsdm_arena.cli.project import Project, json_option, open_project, project_options
 from wsdm_arena.errors import UserError
@@ -143,15 +143,10 @@ def _summary(plan: CleaningPlan, done: Cleaned | None) -> str:
         return f"{plan.data_root}: nothing is superseded."
     items = plan.removed if done is None else done.removed
     num_versions = sum(item.kind == VERSION for item in items)
-    what = f"{_count(num_versions, 'version')} and {_count(len(items) - num_versions, 'work directory')}"
+    what = f"{count(num_versions, 'version')} and {count(len(items) - num_versions, 'work directory')}"
     if done is not None:
         return f"{what} removed; that freed {show_bytes(done.freed_bytes)}."
     return f"{what} may go; that frees {show_bytes(plan.freed_bytes)}. Nothing was touched; --delete removes them."
-
-
-def _count(number: int, noun: str) -> str:
-    plural = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{number} {noun if number == 1 else plural}"
 
 
 def _relative(plan: CleaningPlan, item: Item) -> str:

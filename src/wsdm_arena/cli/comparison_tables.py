@@ -3,18 +3,16 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 
+from wsdm_arena.cli.comparison import Comparison
 from wsdm_arena.cli.console import wide_console
 from wsdm_arena.runs.history import Difference, Run
 from wsdm_arena.runs.ledger import Stored
 from wsdm_arena.runs.sizes import show_bytes
 from wsdm_arena.scoring.run_comparisons import ScoreChange
-
-if TYPE_CHECKING:
-    from wsdm_arena.cli.compare import Comparison
 
 _SHOWN_CHARACTERS = 60
 _SHOWN_NODES = 4
@@ -38,7 +36,7 @@ def show_runs(runs: Sequence[Run], data_root: Path) -> None:
     console.print(table)
 
 
-def show_comparison(comparison: "Comparison") -> None:
+def show_comparison(comparison: Comparison) -> None:
     """Print what differs, a table a kind; what does not is left out."""
     console = wide_console()
     for table in _tables(comparison):
@@ -52,7 +50,7 @@ def show_comparison(comparison: "Comparison") -> None:
         console.print("Nothing differs: parameters, formats of the code, data and results are the same.")
 
 
-def _tables(comparison: "Comparison") -> Iterator[Table]:
+def _tables(comparison: Comparison) -> Iterator[Table]:
     yield _runs_table(comparison.old, comparison.new)
     if comparison.parameters:
         yield _differences_table("parameters", "parameter", comparison.parameters)
@@ -87,7 +85,7 @@ def _differences_table(title: str, what: str, differences: Sequence[Difference])
     return table
 
 
-def _scores_table(changes: Sequence[ScoreChange], comparison: "Comparison") -> Table:
+def _scores_table(changes: Sequence[ScoreChange], comparison: Comparison) -> Table:
     num_slices = len(comparison.scores) - len(changes)
     slices = f"; {num_slices} slices of them differ, too (--json)" if num_slices else ""
     table = _table(f"scores that differ{slices}", "judge", "dataset")
@@ -115,7 +113,7 @@ def _remark(change: ScoreChange) -> str:
     return "" if change.is_of_same_battles else "other battles or votes"
 
 
-def _judges_table(comparison: "Comparison") -> Table:
+def _judges_table(comparison: Comparison) -> Table:
     table = _table("the same judge in both runs, on the battles that both have read", "judge")
     for name in ("battles", "new - old", "interval", "only new right", "only old right", "p (McNemar)"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -1,4 +1,4 @@
-"""How commands print: tables for people, JSON for machines."""
+"""How commands print: tables and counts for people, JSON for machines."""
 
 import json
 from typing import Any
@@ -29,6 +29,12 @@ def print_json(content: Any) -> None:
 def print_json_line(content: Any) -> None:
     """Print one JSON document on a line, where a command prints many."""
     click.echo(json.dumps(content, default=_plain))
+
+
+def count(number: int, noun: str) -> str:
+    """``1 node``, ``2 nodes``, ``0 directories``."""
+    plural = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def _plain(value: Any) -> Any:

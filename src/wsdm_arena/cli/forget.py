@@ -7,6 +7,7 @@ import click
 from kedro.pipeline.node import Node
 
 from wsdm_arena import __version__
+from wsdm_arena.cli.console import count
 from wsdm_arena.cli.project import open_project, project_options
 from wsdm_arena.processes.lock import lock_directory
 from wsdm_arena.runs.ledger import Ledger, NodeRecord
@@ -28,7 +29,10 @@ def forget(names: tuple[str, ...], env: str | None, params: dict[str, Any]) -> N
         known = ledger.latest()
         forgotten = [name for name in nodes if name in known]
         if not forgotten:
-            click.echo("None of these nodes has run in this data folder: nothing to forget.")
+            click.echo(
+                f"Nothing to forget: {', '.join(names)} names {count(len(nodes), 'node')}, but none has run in "
+                f"{project.data_root} since it was last forgotten."
+            )
             return
         try:
             with lock_directory(project.data_root, wait_s=0):
@@ -36,7 +40,9 @@ def forget(names: tuple[str, ...], env: str | None, params: dict[str, Any]) -> N
                     ledger.append(_forgotten(known[name]))
         except OSError as error:
             raise click.ClickException(f"{ledger.path} cannot be written: {error}") from None
-        click.echo(f"{len(forgotten)} nodes will run again: {', '.join(sorted(forgotten))}")
+        click.echo(f"{count(len(forgotten), 'node')} will run again: {', '.join(sorted(forgotten))}")
+        if never := sorted(nodes.keys() - known.keys()):
+            click.echo(f"{count(len(never), 'node')} had not run anyway: {', '.join(never)}")
 
 
 def _find(name: str, nodes: list[Node]) -> list[Node]:
