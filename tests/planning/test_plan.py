@@ -8,17 +8,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.planning.tiny_project import configure, fill
+from tests.planning.tiny_project import configure, fill, versioned
 from tests.training.tiny_runs import TinyRuns, finish, train_until
 from wsdm_arena.config import ProjectConfig, deep_merge
+from wsdm_arena.config.pseudo_labels import LabellerConfig
 from wsdm_arena.planning.disk import required_bytes
 from wsdm_arena.planning.figures import Basis, Figure, total
 from wsdm_arena.planning.inputs import missing_outside
 from wsdm_arena.planning.jobs import NOTHING, Job
 from wsdm_arena.planning.places import DataFolder, PlanError
 from wsdm_arena.planning.plan import Plan, make_plan, sum_up
+from wsdm_arena.planning.reading_jobs import ReadingPlanner
 from wsdm_arena.planning.report import memory_warnings, show
-from wsdm_arena.planning.speed import read_memory_bytes, read_tokens_per_s
+from wsdm_arena.planning.rows import RowSource
+from wsdm_arena.planning.speed import Speeds, read_memory_bytes, read_tokens_per_s
+from wsdm_arena.stages import nodes
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -57,7 +61,7 @@ def test_the_recipe_at_full_size(tmp_path: Path) -> None:
     assert jobs["generation.phi4"].gpus == jobs["generation.qwen2_5_72b"].gpus == 4
     assert jobs["generation.deepseek_v3"].gpus == 0
     assert sum(job.rows.value for job in plan.jobs if job.kind == "generation") == pytest.approx(150_000, abs=10)
-    assert {job.state for job in plan.jobs} == {"missing"}
+    assert {job.state for job in plan.jobs} == {"to do"}
     assert plan.left == plan.totals
     assert plan.totals.gpu_hours.basis == Basis.ASSUMED
     assert [job.name for job in plan.jobs if job.memory.value > plan.memory_limit] == []
@@ -82,24 +86,85 @@ def test_disk_at_full_size(tmp_path: Path) -> None:
 
 def test_what_a_run_needs_on_disk_before_it_begins(tmp_path: Path) -> None:
     config = full_size()
-    everything, plan = required_bytes(config, tmp_path), make_plan(config, tmp_path)
-    assert everything.peak == pytest.approx(plan.totals.peak_bytes.value, rel=1e-6)
-    assert everything.hub == pytest.approx(plan.totals.hub_bytes.value, rel=1e-6)
+    plan = make_plan(config, tmp_path)
+    everything = required_bytes(config, tmp_path, {job.node for job in plan.jobs})
+    assert everything == pytest.approx(plan.totals.peak_bytes.value, rel=1e-6)
     one = required_bytes(config, tmp_path, nodes={"teacher.llama.train", "teacher.llama.evaluate"})
-    assert one.job == "teacher.llama"
-    assert one.peak == pytest.approx(2 * 15.0e9 + 2 * 4 * 15.0e9, rel=0.01)
-    assert required_bytes(config, tmp_path, nodes={"build_battles"}).peak == 0
+    assert one == pytest.approx(2 * 15.0e9 + 2 * 4 * 15.0e9, rel=0.01)
+    assert required_bytes(config, tmp_path, nodes={"build_battles"}) == 0
     state = tmp_path / "06_models/.runs/teacher.llama/0123456789abcdef/state/update-000100"
     state.mkdir(parents=True)
     (state.parents[1] / "run.json").write_text("{}")
     (state / "shard").write_bytes(b"0" * 1_000_000)
-    assert one.peak - required_bytes(config, tmp_path, nodes={"teacher.llama.train"}).peak == 1_000_000
+    assert one - required_bytes(config, tmp_path, nodes={"teacher.llama.train"}) == 1_000_000
 
 
 def test_one_judge_alone_has_no_later_stages(tiny_runs: TinyRuns, tmp_path: Path) -> None:
     plan = make_plan(configure(), fill(tmp_path, tiny_runs))
     assert [job.name for job in plan.jobs] == ["backbone.llama", "teacher.llama"]
-    assert [job.state for job in plan.jobs] == ["there", "missing"]
+    assert [job.state for job in plan.jobs] == ["to do", "to do"]
+
+
+def test_what_is_not_pending_is_there_and_no_part_of_what_is_left(tiny_runs: TinyRuns, tmp_path: Path) -> None:
+    root = fill(tmp_path, tiny_runs)
+    plan = make_plan(configure(), root, pending={"teacher.llama.train", "teacher.llama.evaluate"})
+    assert [job.state for job in plan.jobs] == ["there", "to do"]
+    assert plan.left == sum_up([plan.jobs[1]])
+    assert {job.state for job in make_plan(configure(), root, pending=()).jobs} == {"there"}
+
+
+def test_directories_are_those_of_the_nodes(
+    tiny_runs: TinyRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the nodes start, they start where the plan says."""
+    root, started = fill(tmp_path, tiny_runs), []
+
+    def start(described: object, directory: Path, launcher: object) -> None:
+        started.append(directory)
+        raise InterruptedError
+
+    monkeypatch.setattr(nodes, "launch_training", start)
+    monkeypatch.setattr(nodes, "score_table", start)
+    config, folder = configure(), DataFolder(root)
+    judge = config.resolve("teacher", "llama")
+    backbone, selection = folder.backbone("llama"), folder.model_input("teacher.llama", "selection.parquet")
+    tokens = folder.model_input("teacher.llama", "tokens.json")
+    assert backbone is not None
+    assert selection is not None
+    assert tokens is not None
+    with pytest.raises(InterruptedError):
+        nodes.train_judge(
+            selection,
+            {"battles": str(tiny_runs.tokens)},
+            backbone,
+            judge,
+            config.preferences,
+            config.launcher,
+            config.seed,
+            training_runs=root / "06_models/.runs",
+        )
+    job = jobs_of(make_plan(config, root))["teacher.llama"]
+    checkpoint = versioned(root / "06_models/teacher/llama/checkpoint")
+    checkpoint.symlink_to(finish(tiny_runs.make("directories")) / "model")
+    table = tokens.with_name("collected.json")
+    table.write_text(json.dumps({"collected_pairs": str(tiny_runs.tokens)}))
+    labeller = LabellerConfig(weight=1, orders=("ab",))
+    labels = config.pseudo_labels.collected_pairs.model_copy(update={"judges": {"llama": labeller}})
+    config = config.model_copy(
+        update={"pseudo_labels": config.pseudo_labels.model_copy(update={"collected_pairs": labels})}
+    )
+    with pytest.raises(InterruptedError):
+        nodes.score_table_of_pairs(
+            checkpoint,
+            tiny_runs.tokens,
+            table="collected_pairs",
+            judge=judge,
+            orders=labeller.orders,
+            launcher=config.launcher,
+            scoring_runs=root / "07_model_output/.runs",
+        )
+    planner = ReadingPlanner(config, folder, RowSource(config, folder), Speeds(config, folder))
+    assert started == [Path(job.command[-1]), planner.find_run("collected_pairs", judge, table)]
 
 
 def test_a_run_that_is_there_or_half_done_is_found_by_its_fingerprint(tiny_runs: TinyRuns, tmp_path: Path) -> None:
@@ -117,10 +182,10 @@ def test_a_run_that_is_there_or_half_done_is_found_by_its_fingerprint(tiny_runs:
     assert (partial.state, partial.note) == ("partial", "3 of 6 updates done")
     finish(run)
     done = jobs_of(make_plan(config, root))["teacher.llama"]
-    assert done.state == "there"
+    assert (done.state, done.note) == ("to do", "its run is complete, and is reused")
     assert done.memory.basis == done.hours.basis == Basis.MEASURED
     others = jobs_of(make_plan(configure(training | {"battles_per_update": 4}), root))["teacher.llama"]
-    assert others.state == "missing"
+    assert others.state == "to do"
     assert others.hours.basis == Basis.MEASURED  # the speed is the same
 
 
@@ -201,8 +266,8 @@ def test_sums_take_the_weakest_basis_of_what_counts() -> None:
     assert total([Figure(2, Basis.ESTIMATED), Figure(0, Basis.ASSUMED)]) == Figure(2, Basis.ESTIMATED)
     assert total([]) == NOTHING
     jobs = [
-        Job("a", "a", "training", "missing", final_bytes=Figure(10, Basis.EXACT), running_bytes=Figure(5, Basis.EXACT)),
-        Job("b", "b", "training", "missing", final_bytes=Figure(2, Basis.EXACT), running_bytes=Figure(1, Basis.EXACT)),
+        Job("a", "a", "training", "to do", final_bytes=Figure(10, Basis.EXACT), running_bytes=Figure(5, Basis.EXACT)),
+        Job("b", "b", "training", "to do", final_bytes=Figure(2, Basis.EXACT), running_bytes=Figure(1, Basis.EXACT)),
     ]
     totals = sum_up(jobs)
     assert (totals.final_bytes.value, totals.peak_bytes.value, totals.peak_job) == (12, 15, "a")

@@ -7,31 +7,25 @@ from pathlib import Path
 import pytest
 
 from wsdm_arena.errors import UserError
-from wsdm_arena.planning.disk import DiskNeed
 from wsdm_arena.preflight import disk
-from wsdm_arena.preflight.disk import check_disk, check_space, check_writable, existing_folder
+from wsdm_arena.preflight.disk import check_space, check_writable, existing_folder
 
 
-def test_what_is_needed_is_compared_with_what_is_free(tmp_path, monkeypatch):
+def test_what_the_nodes_that_run_need_is_compared_with_what_is_free(plan, tmp_path, monkeypatch):
     usage = disk.shutil._ntuple_diskusage(100, 50, 3 * 10**9)
     asked = []
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: asked.append(path) or usage)
-    data_root = tmp_path / "not" / "there"
-    assert check_disk(3 * 10**9, data_root) == []
-    (problem,) = check_disk(190 * 10**9, data_root)
-    assert problem.startswith(f"{data_root}: the run needs about 190.0 GB, 3.0 GB are free; `kedro clean`")
-    assert asked == [tmp_path, tmp_path]
-
-
-def test_what_the_nodes_that_run_need_is_estimated(plan, tmp_path, monkeypatch):
-    needs = {"build_battles": DiskNeed(peak=10**15, final=1, hub=0, job="build_battles")}
-    monkeypatch.setattr(disk, "required_bytes", lambda config, data_root, nodes: needs[" ".join(nodes)])
+    needs = [190 * 10**9, 3 * 10**9]
+    monkeypatch.setattr(disk, "required_bytes", lambda config, data_root, nodes: needs.pop(0) if nodes else None)
     run = plan(["build_battles"])
     assert check_space(run) == []  # its input is missing
     (tmp_path / "01_raw").mkdir()
     (tmp_path / "01_raw" / "train.parquet").touch()
+    run = replace(run)
     (problem,) = check_space(run)
-    assert problem.startswith(f"{tmp_path}: the run needs about 1000000.0 GB")
+    assert problem.startswith(f"{tmp_path}: the run needs about 190.0 GB, 3.0 GB are free; `kedro clean` shows what")
+    assert check_space(run) == []
+    assert asked == [tmp_path, tmp_path]
     assert check_space(replace(run, to_run=frozenset())) == []
 
 

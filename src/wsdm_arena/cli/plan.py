@@ -10,13 +10,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from wsdm_arena.cli.console import wide_console
 from wsdm_arena.cli.project import Project, open_project, project_options
+from wsdm_arena.freshness.states import Freshness, State
 from wsdm_arena.planning import report
 from wsdm_arena.planning.inputs import missing_outside
 from wsdm_arena.planning.plan import Plan, make_plan
-
-_MIN_WIDTH = 150
-"""Columns of a table that goes into a file."""
+from wsdm_arena.runs.digests import DigestCache
+from wsdm_arena.runs.ledger import Ledger
 
 
 @click.command()
@@ -25,20 +26,26 @@ _MIN_WIDTH = 150
 def plan(env: str | None, params: dict[str, Any], as_json: bool) -> None:
     """Show every job with its command, tokens, memory, disk and hours.
 
-    Nothing is loaded, started or written. Where a job's tables are on disk its tokens and updates are counted as the
-    trainer counts them; else they are estimated from what is there, or taken from the parameters under planning. To put
-    in your own speeds set planning.throughput.measured_tokens_per_s in conf/local; docs/plan.md explains the columns.
+    No model is loaded and nothing is started. What kedro run would not run again is "there", as kedro status has it.
+    Where a job's tables are on disk its tokens and updates are counted as the trainer counts them; else they are
+    estimated from what is there, or taken from the parameters under planning. To put in your own speeds set
+    planning.throughput.measured_tokens_per_s in conf/local; docs/plan.md explains the columns.
     """
     with open_project(env, params) as project, _quiet():
-        made = make_plan(project.config, project.data_root)
+        made = make_plan(project.config, project.data_root, pending=_find_pending(project))
         missing = find_missing(project, made)
     if as_json:
         click.echo(json.dumps({"env": project.env, **made.to_dict(), "missing": missing}, indent=2))
         return
-    console = Console(highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = _MIN_WIDTH
-    _show(console, project, made, missing)
+    _show(wide_console(), project, made, missing)
+
+
+def _find_pending(project: Project) -> list[str]:
+    """Nodes that `kedro status` does not call fresh."""
+    cache = DigestCache.of(project.data_root)
+    states = Freshness(project.catalog, Ledger.of(project.data_root).done(), cache).survey(project.pipeline)
+    cache.save()
+    return [name for name, state in states.items() if state.state is not State.FRESH]
 
 
 @contextmanager
@@ -73,10 +80,10 @@ def _show(console: Console, project: Project, made: Plan, missing: list[str]) ->
     for job in made.jobs:
         table.add_row(*report.job_cells(job))
     console.print(table)
-    console.print(report.LEGEND)
+    console.print(report.LEGEND, soft_wrap=True)
     lines = [*report.totals_lines("all jobs", made.totals, is_gpu=is_gpu)]
     if all(job.state == "there" for job in made.jobs):
-        lines.append("nothing is left to be done, unless something has changed: see kedro status")
+        lines.append("nothing is left to be done")
     elif made.left != made.totals:
         lines += report.totals_lines("still to be done", made.left, is_gpu=is_gpu)
     sections = {
@@ -91,4 +98,4 @@ def _show(console: Console, project: Project, made: Plan, missing: list[str]) ->
         if content and title:
             console.print(f"{title}:")
         for line in content:
-            console.print(f"  {line}" if title else line, markup=False)
+            console.print(f"  {line}" if title else line, soft_wrap=True)

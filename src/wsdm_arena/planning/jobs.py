@@ -6,7 +6,7 @@ from typing import Any, Literal
 from wsdm_arena.planning.figures import Basis, Figure
 
 Kind = Literal["backbone", "training", "scoring", "mining", "generation", "export", "submission"]
-State = Literal["missing", "partial", "there"]
+State = Literal["to do", "partial", "there"]
 
 NOTHING = Figure(0.0, Basis.EXACT)
 
@@ -19,7 +19,7 @@ class Job:
         name: ``teacher.gemma``, ``collected_labels.llama``, ``generation.phi4``.
         node: Kedro's node that does it.
         kind: What is done.
-        state: Whether its result is on disk: ``partial`` goes on where it was, ``there`` may still be stale.
+        state: What `kedro run` would do: ``to do``, ``partial`` goes on where it was, ``there`` is up to date.
         command: What it starts; ``{...}`` stands for what is known only then. Empty where the node works itself.
         rows: Battles, pairs or prompts.
         sequences: Read in training, or without gradients in other jobs.

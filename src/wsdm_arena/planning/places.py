@@ -45,6 +45,10 @@ class DataFolder:
         """Newest ``selection.parquet`` or ``tokens.json`` of ``teacher.gemma`` or ``collected_labels.gemma``."""
         return _existing(self.root.joinpath("05_model_input", *namespace.split("."), name))
 
+    def token_tables(self, path: Path) -> dict[str, Path]:
+        """Directories that a ``tokens.json`` names, by table."""
+        return {table: self.root / "05_model_input/tokens" / str(name) for table, name in read_object(path).items()}
+
     def model(self, namespace: str, name: str) -> Path | None:
         """Newest ``checkpoint`` or ``bundle`` of ``student.gemma``."""
         return _existing(self.root.joinpath("06_models", *namespace.split("."), name))
@@ -61,10 +65,6 @@ class DataFolder:
         """Downloaded weights of a judge."""
         return _existing(self.root / "01_raw/checkpoints" / judge)
 
-    def token_table(self, name: str) -> Path:
-        """Directory of a token table that a ``tokens.json`` names."""
-        return self.root / "05_model_input/tokens" / name
-
     def bundle_tokens(self, table: str, judge: str) -> Path | None:
         """Newest token table that was made with the tokenizer of a bundle of ``student.gemma``."""
         bundles = f"/06_models/{judge.replace('.', '/')}/bundle/"
@@ -76,18 +76,20 @@ class DataFolder:
         made = (manifest.parent for manifest in stores if bundles in str(read_object(manifest).get("tokenizer")))
         return next(made, None)
 
-    def training_run(self, training: str, fingerprint: str) -> Path:
-        """Where a training lives."""
-        return self.root / "06_models/.runs" / training / fingerprint
+    @property
+    def runs_of_trainings(self) -> Path:
+        """Where trainings live."""
+        return self.root / "06_models/.runs"
 
     def training_runs(self, training: str) -> Iterator[Path]:
         """Run directories of a training, whatever its fingerprint, oldest first."""
-        runs = (self.root / "06_models/.runs" / training).glob("*/run.json")
+        runs = (self.runs_of_trainings / training).glob("*/run.json")
         yield from sorted((path.parent for path in runs), key=lambda path: path.stat().st_mtime_ns)
 
-    def scoring_run(self, scoring: str, fingerprint: str) -> Path:
-        """Where the scoring of a table lives."""
-        return self.root / "07_model_output/.runs" / scoring / fingerprint
+    @property
+    def runs_of_scorings(self) -> Path:
+        """Where scorings of tables live."""
+        return self.root / "07_model_output/.runs"
 
 
 def read_table(path: Path, columns: list[str]) -> pa.Table:

@@ -1,7 +1,7 @@
 """Every job of the project in the recipe's order, with what it takes, and their totals."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ class Plan:
     Attributes:
         jobs: In the recipe's order.
         totals: Of all of them.
-        left: Of those whose result is not on disk.
+        left: Of those that `kedro run` would do.
         memory_limit: Bytes that one device has.
     """
 
@@ -46,18 +46,24 @@ class Plan:
         }
 
 
-def make_plan(config: ProjectConfig, data_root: Path, *, is_quick: bool = False) -> Plan:
+def make_plan(
+    config: ProjectConfig, data_root: Path, *, pending: Collection[str] | None = None, is_quick: bool = False
+) -> Plan:
     """Plan everything; nothing is loaded, started or written.
 
     Args:
         config: The whole tree.
         data_root: The environment's data folder.
+        pending: Names of Kedro's nodes that are not up to date; None: all of them.
         is_quick: Count rows only and assume lengths, which suffices for disk and takes a tenth of a second.
 
     Raises:
         PlanError: The size of a judge, an answer model or a device is nowhere to be found.
     """
-    jobs = tuple(_Planner(config, DataFolder(data_root), is_quick).jobs())
+    planned = _Planner(config, DataFolder(data_root), is_quick).jobs()
+    jobs = tuple(
+        job if pending is None or job.node in pending else replace(job, state="there", note="") for job in planned
+    )
     speeds = Speeds(config, DataFolder(data_root))
     left = [job for job in jobs if job.state != "there"]
     return Plan(jobs, sum_up(jobs), sum_up(left), speeds.device.memory_gib * 2**30)
@@ -133,7 +139,7 @@ class _Planner:
             name=f"backbone.{judge}",
             node=f"backbone.{judge}",
             kind="backbone",
-            state="there" if self._folder.backbone(judge) else "missing",
+            state="to do",
             final_bytes=NOTHING if is_of_hub else weights,
             hub_bytes=weights if is_of_hub else NOTHING,
             hours=Figure(0.0 if is_of_hub else self._speeds.writing_hours(weights.value), Basis.ASSUMED),
@@ -155,7 +161,7 @@ class _Planner:
             name=f"export.{stage}.{judge}",
             node=f"export.{stage}.{judge}.export",
             kind="export",
-            state="there" if self._folder.model(f"{stage}.{judge}", "bundle") else "missing",
+            state="to do",
             final_bytes=weights,
             hours=Figure(self._speeds.writing_hours(weights.value), Basis.ASSUMED),
         )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from wsdm_arena.config import LauncherConfig, ProjectConfig, ResolvedJudge
+from wsdm_arena.config import ProjectConfig, ResolvedJudge
 from wsdm_arena.errors import UserError
 from wsdm_arena.planning.backbones import JudgeSize
 from wsdm_arena.planning.figures import Basis, Figure, total
@@ -16,7 +16,7 @@ from wsdm_arena.planning.speed import Speeds
 from wsdm_arena.planning.training_jobs import UNKNOWN
 from wsdm_arena.planning.work import Reading
 from wsdm_arena.processes.torchrun import torchrun_command
-from wsdm_arena.scoring.table_run import describe_scoring
+from wsdm_arena.scoring.table_run import describe_scoring, on_this_node, scoring_directory
 
 _READING_BYTES = 250
 """Of one sequence's prediction in Parquet: keys, logits, probabilities; in the run directory and in the catalog."""
@@ -67,8 +67,8 @@ class ReadingPlanner:
             name=name,
             node=f"{name}.score",
             kind="scoring",
-            state="there" if self.folder.output(name, "predictions.parquet") else "missing",
-            command=self._scoring_command(name, table, judge, tokens, processes),
+            state="to do",
+            command=self._scoring_command(table, judge, tokens, processes),
             rows=Figure(len(lengths), self.rows.num_rows(table).basis),
             sequences=Figure(work.sequences, self.rows.num_rows(table).basis),
             tokens=Figure(work.tokens, basis),
@@ -106,7 +106,7 @@ class ReadingPlanner:
             name=name,
             node=f"{name}.judge",
             kind="submission",
-            state="there" if self.folder.output(name, "verdicts.parquet") else "missing",
+            state="to do",
             rows=self.rows.num_rows("test_pairs"),
             sequences=total(sequences),
             tokens=total(tokens),
@@ -127,23 +127,27 @@ class ReadingPlanner:
         return Figure(self.config.planning.second_judge_share.value, Basis.ASSUMED)
 
     def _scoring_command(
-        self, name: str, table: str, judge: ResolvedJudge, tokens: Path | None, processes: int
+        self, table: str, judge: ResolvedJudge, tokens: Path | None, processes: int
     ) -> tuple[str, ...]:
         if processes == 1:  # within the process that runs the node
             return ()
-        run = self.folder.scoring_run(name, self._scoring_fingerprint(table, judge, tokens))
-        launcher = _on_one_node(self.config.launcher, processes)
+        run = self.find_run(table, judge, tokens)
+        launcher = on_this_node(self.config.launcher, processes)
         return tuple(torchrun_command(launcher, "wsdm_arena.scoring", [str(run)]))
 
-    def _scoring_fingerprint(self, table: str, judge: ResolvedJudge, tokens: Path | None) -> str:
+    def find_run(self, table: str, judge: ResolvedJudge, tokens: Path | None) -> Path:
+        """The directory that a scoring would use now; its name is :data:`UNKNOWN` while an input is missing."""
+        runs = self.folder.runs_of_scorings
+        unknown = runs / f"{judge.stage}.{judge.judge}" / UNKNOWN
         checkpoint = self.folder.model(f"{judge.stage}.{judge.judge}", "checkpoint")
-        if self.is_quick or tokens is None or checkpoint is None:
-            return UNKNOWN
+        store = None if self.is_quick or tokens is None else self.folder.token_tables(tokens).get(table)
+        if store is None or checkpoint is None:
+            return unknown
         training = judge.training
         try:
             request = describe_scoring(
                 checkpoint=checkpoint,
-                tokens=Path(str(read_object(tokens).get(table))),
+                tokens=store,
                 table=table,
                 orders=getattr(self.config.pseudo_labels, table).labeller(judge.judge).orders,
                 dtype=training.dtype,
@@ -152,17 +156,5 @@ class ReadingPlanner:
                 attention=judge.attention,
             )
         except (UserError, OSError):  # a damaged input: whoever runs it is told
-            return UNKNOWN
-        return request.fingerprint
-
-
-def _on_one_node(launcher: LauncherConfig, processes: int) -> LauncherConfig:
-    """Scoring starts on one node only, as :mod:`wsdm_arena.scoring.table_run` does it."""
-    return launcher.model_copy(
-        update={
-            "processes_per_node": processes,
-            "nodes": 1,
-            "rendezvous_endpoint": None,
-            "prefix": launcher.prefix if launcher.nodes == 1 else (),
-        }
-    )
+            return unknown
+        return scoring_directory(request, judge, runs)

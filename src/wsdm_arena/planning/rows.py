@@ -16,7 +16,7 @@ import pandas as pd
 from wsdm_arena.config import HELD_OUT_VARIANT, TRAINING_TABLES, ProjectConfig, ResolvedJudge, TruncationPolicy
 from wsdm_arena.planning.figures import Basis, Figure
 from wsdm_arena.planning.lengths import Lengths, assumed_lengths, repeat_to, sampled_lengths, weakest
-from wsdm_arena.planning.places import DataFolder, count_rows, read_object, read_table
+from wsdm_arena.planning.places import DataFolder, count_rows, read_table
 from wsdm_arena.planning.rounds import count_prompts
 from wsdm_arena.preferences.selection import (
     TRAIN,
@@ -136,7 +136,7 @@ class RowSource:
         path = self._folder.model_input(f"{judge.stage}.{judge.judge}", "tokens.json")
         if path is None:
             return None
-        stores = {name: self._open(self._folder.token_table(place), name) for name, place in read_object(path).items()}
+        stores = {name: self._open(place, name) for name, place in self._folder.token_tables(path).items()}
         found = {name: store for name, store in stores.items() if store is not None}
         is_current = all(self._is_current(store, judge, judge.truncation) for store in found.values())
         return found if is_current and len(found) == len(stores) else None
@@ -145,10 +145,9 @@ class RowSource:
         """A token table; None if there is none, or it is quicker not to look."""
         if path is None or self._is_quick:
             return None
-        if path.suffix == ".json":
-            path = self._folder.token_table(str(read_object(path).get(table)))
+        directory = self._folder.token_tables(path).get(table) if path.suffix == ".json" else path
         try:
-            return TokenStore.open(path)
+            return None if directory is None else TokenStore.open(directory)
         except TokenStoreError as error:
             logger.warning("%s", error)
             return None

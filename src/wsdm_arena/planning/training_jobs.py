@@ -8,18 +8,19 @@ from wsdm_arena.config import TRAINING_TABLES, ProjectConfig, ResolvedJudge, Tra
 from wsdm_arena.errors import UserError
 from wsdm_arena.planning.backbones import JudgeSize
 from wsdm_arena.planning.figures import Basis, Figure
-from wsdm_arena.planning.jobs import Job, State
+from wsdm_arena.planning.jobs import Job
 from wsdm_arena.planning.memory import BYTES, resume_bytes_per_parameter, training_bytes
-from wsdm_arena.planning.places import DataFolder, read_object
+from wsdm_arena.planning.places import DataFolder
 from wsdm_arena.planning.rows import RowSource
 from wsdm_arena.planning.speed import Speeds, read_memory_bytes
 from wsdm_arena.planning.work import TrainingWork, count_training
 from wsdm_arena.processes.torchrun import torchrun_command
-from wsdm_arena.training.launch import describe_run
+from wsdm_arena.training.launch import describe_run, run_directory
 
 _ROW_BYTES = 100
 """Of a selection's row, and of a reading's prediction, compressed; little beside weights."""
 _CONTINUED = {"final": "pretraining", "final_held_out": "pretraining"}
+_COMPLETE = "its run is complete, and is reused"
 UNKNOWN = "{fingerprint}"
 """Of a run whose inputs are not all there."""
 
@@ -57,14 +58,15 @@ class TrainingPlanner:
         is_gpu = config.launcher.device != "cpu"
         needed = training_bytes(size, judge.training, processes=processes, longest=work.trained.longest, is_gpu=is_gpu)
         memory = Figure(needed, max(size.basis, Basis.ESTIMATED))
-        state = self._state(training, run)
-        if state == "there" and (peak := read_memory_bytes(run / "metrics.jsonl")) is not None:
+        is_complete = (run / "complete.json").is_file()
+        is_begun = (run / "run.json").is_file() and not is_complete
+        if is_complete and (peak := read_memory_bytes(run / "metrics.jsonl")) is not None:
             memory = Figure(peak, Basis.MEASURED)
         return Job(
             name=name,
             node=f"{name}.train",
             kind="training",
-            state=state,
+            state="partial" if is_begun else "to do",
             command=tuple(torchrun_command(config.launcher, "wsdm_arena.training", [str(run)])),
             rows=Figure(work.battles, work.rows),
             sequences=Figure(work.trained.sequences, work.rows),
@@ -77,7 +79,7 @@ class TrainingPlanner:
             final_bytes=Figure(self._final_bytes(size, judge.training, work), max(size.basis, Basis.ESTIMATED)),
             running_bytes=Figure(min(saves, 2) * resume_bytes, max(size.basis, Basis.ESTIMATED)),
             hours=hours.times(1, work.lengths) + Figure(self.speeds.writing_hours(saves * resume_bytes), Basis.EXACT),
-            note=_describe_progress(run) if state == "partial" else "",
+            note=_describe_progress(run) if is_begun else _COMPLETE if is_complete else "",
         )
 
     def find_run(self, judge: ResolvedJudge) -> Path:
@@ -86,10 +88,10 @@ class TrainingPlanner:
         selection, tokens = (folder.model_input(name, file) for file in ("selection.parquet", "tokens.json"))
         backbone, before = folder.backbone(judge.judge), _CONTINUED.get(judge.stage)
         initial = folder.model(f"{before}.{judge.judge}", "checkpoint") if before else None
-        unknown = folder.training_run(name, UNKNOWN)
+        unknown = folder.runs_of_trainings / name / UNKNOWN
         if self.is_quick or selection is None or tokens is None or backbone is None or (before and initial is None):
             return unknown
-        places = read_object(tokens)
+        places = folder.token_tables(tokens)
         if set(places) != {"battles", *TRAINING_TABLES[judge.stage]}:
             return unknown
         try:
@@ -97,7 +99,7 @@ class TrainingPlanner:
                 judge=judge,
                 backbone=backbone,
                 selection=selection,
-                tokens={table: Path(place) for table, place in places.items()},
+                tokens=places,
                 num_classes=self.config.preferences.num_classes,
                 seed=self.config.seed,
                 launcher=self.config.launcher,
@@ -105,15 +107,7 @@ class TrainingPlanner:
             )
         except (UserError, OSError):  # a damaged input: whoever runs it is told
             return unknown
-        return folder.training_run(name, run.fingerprint)
-
-    def _state(self, training: Training, run: Path) -> State:
-        if (run / "complete.json").is_file():
-            return "there"
-        if (run / "run.json").is_file():
-            return "partial"
-        is_there = run.name == UNKNOWN and self.folder.model(str(training), "checkpoint") is not None
-        return "there" if is_there else "missing"
+        return run_directory(run, folder.runs_of_trainings)
 
     def _final_bytes(self, size: JudgeSize, training: TrainingConfig, work: TrainingWork) -> float:
         """The judge, those kept at evaluations, selection and predictions; Kedro's versions are hard links to them."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from wsdm_arena.errors import UserError
 from wsdm_arena.planning.disk import required_bytes
-from wsdm_arena.preflight.inputs import check_inputs
 from wsdm_arena.preflight.planned_run import PlannedRun
+from wsdm_arena.runs.sizes import show_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -23,28 +23,19 @@ def check_space(run: PlannedRun) -> list[str]:
     What the hub's cache grows by is left out: it may lie on another disk, and hold the weights already. While inputs
     are missing the estimate would rest on assumptions about them.
     """
-    if not run.names or check_inputs(run):
+    if not run.names or run.missing_inputs:
         return []
     try:
-        return check_disk(required_bytes(run.config, run.data_root, run.names).peak, run.data_root)
+        needed = required_bytes(run.config, run.data_root, run.names)
     except UserError as error:
         logger.info("the disk space that the run needs is not known: %s", error)
         return []
-
-
-def check_disk(needed_bytes: int, data_root: Path) -> list[str]:
-    """Compare what a run still needs with the free bytes of the file system that holds the data.
-
-    Args:
-        needed_bytes: What the run will add.
-        data_root: The folder that it is added to; it need not be there.
-    """
-    free = shutil.disk_usage(existing_folder(data_root)).free
-    if needed_bytes <= free:
+    free = shutil.disk_usage(existing_folder(run.data_root)).free
+    if needed <= free:
         return []
     return [
-        f"{data_root}: the run needs about {_in_gb(needed_bytes)}, {_in_gb(free)} are free; `kedro clean` shows what "
-        "could go, --params data_root=<folder> takes another disk"
+        f"{run.data_root}: the run needs about {show_bytes(needed)}, {show_bytes(free)} are free; `kedro clean` shows "
+        "what could go, --params data_root=<folder> takes another disk"
     ]
 
 
@@ -80,7 +71,3 @@ def existing_folder(path: Path) -> Path:
 def _output_folders(run: PlannedRun) -> list[Path]:
     paths = (getattr(run.catalog[name], "_filepath", None) for name in run.outputs)
     return sorted({existing_folder(Path(str(path)).parent) for path in paths if path is not None})
-
-
-def _in_gb(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:.1f} GB"

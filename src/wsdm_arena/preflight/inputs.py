@@ -20,10 +20,7 @@ def check_inputs(run: PlannedRun) -> list[str]:
         for output in pipelines[name].all_outputs()
     }
     lines = []
-    for name in sorted(run.pipeline.inputs()):
-        # The run's context is saved by a hook, once nothing stands in the way.
-        if name.startswith("params:") or name in ("parameters", "run_context") or run.catalog.exists(name):
-            continue
+    for name in run.missing_inputs:
         dataset = run.catalog[name]
         if isinstance(dataset, RawTableDataset | RawShardsDataset | RawCheckpointDataset):
             lines.append(f"{name}: {dataset.describe_absence()}")

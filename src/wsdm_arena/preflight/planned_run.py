@@ -13,6 +13,7 @@ from kedro.pipeline.node import Node
 
 from wsdm_arena.config import ProjectConfig, ResolvedJudge
 from wsdm_arena.freshness.states import NodeState
+from wsdm_arena.runs.entry_names import without_parameters
 
 _LABELLED_BY = {"collected_labels": "teacher", "generated_labels": "student"}
 """In which stage the judges that score a table for labels were trained, by the labels' namespace."""
@@ -88,6 +89,13 @@ class PlannedRun:
             for judge in self.config.roster.judges_of(stage)
             if f"{labels}.{judge}.score" in self.names
         )
+
+    @cached_property
+    def missing_inputs(self) -> tuple[str, ...]:
+        """Names of what the selected nodes read, none of them makes and is not there; sorted."""
+        # The run's context is saved by a hook, once nothing stands in the way.
+        read = (name for name in without_parameters(self.pipeline.inputs()) if name != "run_context")
+        return tuple(sorted(name for name in read if not self.catalog.exists(name)))
 
     @property
     def judges_test_pairs(self) -> bool:
