@@ -1,11 +1,8 @@
-import logging
 from dataclasses import replace
 
 import pytest
 
-from wsdm_arena import __version__
-from wsdm_arena.preflight.clock import check_clock, report_last_run
-from wsdm_arena.runs.ledger import Ledger, NodeRecord
+from wsdm_arena.preflight.clock import check_clock
 
 NOW = "2026-01-02T00.00.00.000Z"  # of planned runs
 LATER = "2027-01-01T00.00.00.000Z"
@@ -17,12 +14,6 @@ def save(data_root, version: str) -> None:
     folder = data_root / "07_model_output" / "teacher" / "gemma" / "predictions.parquet" / version
     folder.mkdir(parents=True)
     (folder / "predictions.parquet").touch()
-
-
-def append(data_root, run_id: str, package_version: str = __version__) -> None:
-    Ledger.of(data_root).append(
-        NodeRecord(run_id=run_id, node="n", outcome="done", fingerprint="f", time="t", package_version=package_version)
-    )
 
 
 @pytest.mark.parametrize("version", [LATER, "best"])
@@ -50,23 +41,3 @@ def test_versions_that_this_run_does_not_save_may_be_later(plan, tmp_path):
 def test_a_folder_without_the_file_is_no_version(plan, tmp_path):
     (tmp_path / "07_model_output" / "teacher" / "gemma" / "predictions.parquet" / LATER).mkdir(parents=True)
     assert check_clock(plan(NODES)) == []
-
-
-def test_a_last_run_of_the_future_is_said_but_not_refused(plan, tmp_path, caplog):
-    assert report_last_run(plan(NODES)) == []
-    append(tmp_path, EARLIER)
-    assert report_last_run(plan(NODES)) == []
-    assert caplog.text == ""
-    append(tmp_path, LATER)
-    with (tmp_path / "08_reporting" / "ledger.jsonl").open("a") as file:
-        file.write('{"run_id": "cut off by a cra')
-    assert report_last_run(plan(NODES)) == []
-    assert f"was {LATER}, this one is {NOW}: did the clock jump back?" in caplog.text
-
-
-def test_another_version_of_the_package_is_logged(plan, tmp_path, caplog):
-    append(tmp_path, EARLIER, package_version="0.0.1")
-    with caplog.at_level(logging.INFO):
-        assert report_last_run(plan(NODES)) == []
-    assert "was last used by wsdm-arena 0.0.1, this is" in caplog.text
-    assert [record.levelname for record in caplog.records] == ["INFO"]

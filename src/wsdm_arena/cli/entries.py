@@ -1,12 +1,12 @@
 """Where catalog entries keep their versions, also those of judges that no longer take part."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from kedro.io import AbstractVersionedDataset, DataCatalog
 from kedro.pipeline import Pipeline
 
+from wsdm_arena.io.contents import is_versioned, path_of
 from wsdm_arena.runs.entry_names import TRANSCODINGS, untranscoded, without_parameters
 from wsdm_arena.runs.ledger import NodeRecord
 
@@ -26,7 +26,7 @@ def entry_paths(catalog: DataCatalog, names: Iterable[str]) -> dict[str, tuple[P
     for name in sorted(names):
         spelled = next((name + coding for coding in TRANSCODINGS if name + coding in catalog), None)
         dataset = None if spelled is None else catalog.get(spelled)
-        if isinstance(dataset, AbstractVersionedDataset):
-            path = Path(os.path.abspath(str(dataset._filepath)))
-            found[name] = (path, dataset._version is not None)
+        path = path_of(dataset)
+        if path is not None and isinstance(dataset, AbstractVersionedDataset):
+            found[name] = (path, is_versioned(dataset))
     return found

@@ -2,11 +2,11 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from kedro.io import AbstractVersionedDataset, DataCatalog
 from kedro.pipeline.node import Node
 
+from wsdm_arena.io.contents import VersionedDataset, saving_path, versioned_path
 from wsdm_arena.io.directory import CheckpointDataset
 from wsdm_arena.runs.digests import DigestCache
 from wsdm_arena.runs.directories import link_tree, replacing_directory
@@ -29,12 +29,12 @@ def restore_outputs(node: Node, earlier: NodeRecord, catalog: DataCatalog, cache
     Returns:
         Whether that was done. It is not where an output has no versions, or the earlier one is gone or has changed.
     """
-    found: list[tuple[AbstractVersionedDataset[Any, Any], Path]] = []
+    found: list[tuple[VersionedDataset, Path]] = []
     for name in node.outputs:
         dataset, stored = catalog[name], earlier.outputs.get(untranscoded(name))
         if not isinstance(dataset, AbstractVersionedDataset) or stored is None or stored.version is None:
             return False
-        path = Path(str(dataset._get_versioned_path(stored.version)))
+        path = versioned_path(dataset, stored.version)
         if not _is_as_saved(path, stored, cache):
             return False
         found.append((dataset, path))
@@ -51,13 +51,11 @@ def _is_as_saved(path: Path, stored: Stored, cache: DigestCache) -> bool:
         return False
 
 
-def _save_link(dataset: "AbstractVersionedDataset[Any, Any]", path: Path) -> None:
-    dataset.release()
-    target = Path(str(dataset._get_save_path()))
-    if isinstance(dataset, CheckpointDataset):
-        with replacing_directory(target) as partial:
-            link_tree(path, partial)
-    else:
-        with replacing_file(target) as partial:
-            link_or_copy(path, partial)
-    dataset.release()
+def _save_link(dataset: VersionedDataset, path: Path) -> None:
+    with saving_path(dataset) as target:
+        if isinstance(dataset, CheckpointDataset):
+            with replacing_directory(target) as partial:
+                link_tree(path, partial)
+        else:
+            with replacing_file(target) as partial:
+                link_or_copy(path, partial)

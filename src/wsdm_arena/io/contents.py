@@ -1,13 +1,21 @@
-"""Where a catalog entry keeps its contents, so that they can be hashed."""
+"""Where a catalog entry keeps its contents and versions, so that they can be hashed and linked.
 
+Only here are attributes of Kedro's datasets read that it keeps private: it has no public ones for these.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractVersionedDataset, DatasetError, MemoryDataset
 
 from wsdm_arena.io.path import FolderDataset
-from wsdm_arena.io.raw_files import RawCheckpointDataset, RawShardsDataset
-from wsdm_arena.io.raw_table import RawTableDataset
+from wsdm_arena.io.raw_dataset import RawDataset
+from wsdm_arena.io.raw_files import RawCheckpointDataset
+
+VersionedDataset = AbstractVersionedDataset[Any, Any]
 
 
 def keeps_contents(dataset: Any) -> bool:
@@ -21,12 +29,12 @@ def files_of(dataset: Any) -> list[Path]:
     Kedro remembers which version is the newest; this looks anew, and leaves no memory behind.
     """
     match dataset:
-        case RawTableDataset() | RawShardsDataset():
-            return [] if dataset.describe_absence() else dataset._find_files()
+        case RawDataset():
+            return dataset.present_files()
         case RawCheckpointDataset():
             return [] if dataset.describe_absence() else [dataset.load()]
         case AbstractVersionedDataset():
-            return _versioned_path(dataset)
+            return _current_path(dataset)
         case _:
             raise TypeError(f"{type(dataset).__name__} says nothing of where it keeps its contents")
 
@@ -44,7 +52,51 @@ def newest_version(dataset: Any) -> str | None:
         dataset.release()
 
 
-def _versioned_path(dataset: "AbstractVersionedDataset[Any, Any]") -> list[Path]:
+def path_of(dataset: Any) -> Path | None:
+    """The path that the catalog gives an entry, absolute; of one with versions it is the folder that holds them.
+
+    Returns:
+        None for what is in memory, and for a list of paths.
+    """
+    path = getattr(dataset, "_filepath", None)
+    return Path(os.path.abspath(path)) if isinstance(path, str | os.PathLike) else None
+
+
+def is_versioned(dataset: Any) -> bool:
+    """Whether saving an entry makes a new version of it."""
+    return isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None
+
+
+def versions_of(dataset: Any) -> list[str]:
+    """Names of an entry's versions, the last one first; none if it has no versions."""
+    if not is_versioned(dataset):
+        return []
+    try:
+        return list(dataset.list_versions(full_path=False))
+    except DatasetError:  # there is none yet
+        return []
+
+
+def versioned_path(dataset: VersionedDataset, version: str) -> Path:
+    """The file or directory that is one version of an entry; it need not be there."""
+    return Path(str(dataset._get_versioned_path(version)))
+
+
+@contextmanager
+def saving_path(dataset: VersionedDataset) -> Iterator[Path]:
+    """Yield the path to which an entry's next version goes; what Kedro remembers of versions is forgotten afterwards.
+
+    Raises:
+        DatasetError: A version of this name is there already.
+    """
+    dataset.release()
+    try:
+        yield Path(str(dataset._get_save_path()))
+    finally:
+        dataset.release()
+
+
+def _current_path(dataset: VersionedDataset) -> list[Path]:
     dataset.release()
     try:
         path = Path(str(dataset._get_load_path()))

@@ -7,16 +7,15 @@ from typing import Any
 
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
-from kedro.utils import find_kedro_project
 
+from wsdm_arena.io.raw_dataset import RawDataset
 from wsdm_arena.io.raw_table import RawTableDataset
 from wsdm_arena.io.simulated_files import SimulatedFile, find_simulated, hash_file
-from wsdm_arena.preferences.raw_tables import RawTableError, find_files
 
 logger = logging.getLogger(__name__)
 
 
-class RawShardsDataset(AbstractDataset[Sequence[pd.DataFrame], list[Path]]):
+class RawShardsDataset(RawDataset[Sequence[pd.DataFrame], list[Path]]):
     """Parquet shards that are too large to be loaded as one table: nodes get their paths.
 
     Saving is for the simulated arena only: it writes one file a frame, and refuses to replace what it did not write.
@@ -39,11 +38,14 @@ class RawShardsDataset(AbstractDataset[Sequence[pd.DataFrame], list[Path]]):
         required: bool | str = True,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self._filepath = filepath
-        self._required = bool(required)
+        super().__init__(filepath=filepath, required=required, metadata=metadata)
         self._shard_name = shard_name
         self._cure = cure
-        self.metadata = metadata
+
+    @property
+    def cures(self) -> str:
+        """Where the catalog says they come from, and the simulated arena."""
+        return f"{self._cure}`kedro run --pipelines simulated_arena` writes simulated ones."
 
     def load(self) -> list[Path]:
         """Paths of all shards, sorted by name.
@@ -54,7 +56,7 @@ class RawShardsDataset(AbstractDataset[Sequence[pd.DataFrame], list[Path]]):
         absence = self.describe_absence()
         if absence and self._required:
             raise DatasetError(absence)
-        return [] if absence else self._find_files()
+        return self.present_files()
 
     def save(self, data: Sequence[pd.DataFrame]) -> None:
         """Write every frame to a file of its own.
@@ -75,47 +77,19 @@ class RawShardsDataset(AbstractDataset[Sequence[pd.DataFrame], list[Path]]):
         Raises:
             DatasetError: A file is there that it did not write.
         """
-        for path in () if self.describe_absence() else self._find_files():
+        for path in self.present_files():
             RawTableDataset(filepath=str(path)).check_writable()
-
-    def describe_absence(self) -> str:
-        """Say what is missing and where it could come from; empty if something is there."""
-        try:
-            self._find_files()
-        except RawTableError as error:
-            return f"{error}. {self._cure}`kedro run --pipelines simulated_arena` writes simulated ones."
-        return ""
-
-    def simulated_files(self, sha256: Callable[[Path], str] = hash_file) -> list[SimulatedFile]:
-        """Which shards are as the simulated arena wrote them.
-
-        Args:
-            sha256: Gives a file's hash.
-
-        Raises:
-            DatasetError: A marker is damaged.
-        """
-        return [] if self.describe_absence() else find_simulated(self._find_files(), sha256)
 
     def _shard(self, index: int, count: int) -> RawTableDataset:
         name = self._shard_name.format(index=index, count=count)
-        return RawTableDataset(filepath=str(Path(self._filepath) / name))
+        return RawTableDataset(filepath=str(Path(str(self._filepath)) / name))
 
     def _check_strangers(self, written: set[str]) -> None:
-        folder = Path(self._filepath)
+        folder = Path(str(self._filepath))
         present = {path.name for path in folder.glob("*.parquet")} if folder.is_dir() else set()
         for name in present - written:
             RawTableDataset(filepath=str(folder / name)).check_writable()
             (folder / name).unlink()  # a shard of an earlier simulation, when there were more of them
-
-    def _find_files(self) -> list[Path]:
-        return find_files(self._filepath, relative_to=find_kedro_project(Path.cwd()) or Path.cwd())
-
-    def _exists(self) -> bool:
-        return not self._required or not self.describe_absence()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
 
 
 class RawCheckpointDataset(AbstractDataset[Path, Path]):

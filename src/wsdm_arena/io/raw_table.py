@@ -7,20 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from kedro.io import AbstractDataset, DatasetError
-from kedro.utils import find_kedro_project
+from kedro.io import DatasetError
 
+from wsdm_arena.io.raw_dataset import RawDataset
 from wsdm_arena.io.simulated_files import (
     MARKER_NAME,
-    SimulatedFile,
     describe_written,
-    find_simulated,
     find_written,
-    hash_file,
     note,
     noted,
 )
-from wsdm_arena.preferences.raw_tables import TEXT_COLUMNS, RawTableError, find_files, read_raw_tables
+from wsdm_arena.preferences.raw_tables import TEXT_COLUMNS, RawTableError, read_raw_tables
 from wsdm_arena.runs.files import replacing_file
 
 logger = logging.getLogger(__name__)
@@ -41,7 +38,7 @@ _CURES = (
 )
 
 
-class RawTableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
+class RawTableDataset(RawDataset[pd.DataFrame, pd.DataFrame]):
     """One or many raw files as one table; see :func:`wsdm_arena.preferences.raw_tables.read_raw_tables`.
 
     Saving is for the simulated arena only: it refuses to replace a file that the arena did not write.
@@ -62,10 +59,13 @@ class RawTableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
         columns: Sequence[str] = TEXT_COLUMNS,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self._filepath = filepath
-        self._required = bool(required)
+        super().__init__(filepath=filepath, required=required, metadata=metadata)
         self._columns = tuple(columns)
-        self.metadata = metadata
+
+    @property
+    def cures(self) -> str:
+        """Names the contest's page and the simulated arena."""
+        return _CURES
 
     def load(self) -> pd.DataFrame:
         """Read all files.
@@ -74,12 +74,12 @@ class RawTableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
             DatasetError: A file is missing or unreadable; the message says which, and what to do.
         """
         try:
-            files = self._find_files()
+            files = self.files()
         except RawTableError as error:
             if not self._required:
                 logger.warning("%s is not there: read as a table without rows", self._filepath)
                 return pd.DataFrame({name: pd.Series(dtype="str") for name in self._columns})
-            raise DatasetError(f"{error}. {_CURES}") from None
+            raise DatasetError(f"{error}. {self.cures}") from None
         try:
             return read_raw_tables(files)
         except RawTableError as error:
@@ -97,14 +97,6 @@ class RawTableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
             written = describe_written(partial)
             note(path, [*noted(path), written])  # before the file, or a crash between would disown it
         note(path, [written])
-
-    def describe_absence(self) -> str:
-        """Say which file is missing and where it could come from; empty if all are there."""
-        try:
-            self._find_files()
-        except RawTableError as error:
-            return f"{error}. {_CURES}"
-        return ""
 
     def check_writable(self) -> Path:
         """Make sure that saving replaces nothing but a file of the simulated arena.
@@ -126,29 +118,6 @@ class RawTableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
                 "Move it away to simulate, or read it: --params raw.train=<files> (or raw.test)."
             )
         return path
-
-    def simulated_files(self, sha256: Callable[[Path], str] = hash_file) -> list[SimulatedFile]:
-        """Which of its files are as the simulated arena wrote them.
-
-        Args:
-            sha256: Gives a file's hash.
-
-        Raises:
-            DatasetError: A marker is damaged.
-        """
-        return [] if self.describe_absence() else find_simulated(self._find_files(), sha256)
-
-    def _find_files(self) -> list[Path]:
-        return find_files(self._filepath, relative_to=find_kedro_project(Path.cwd()) or Path.cwd())
-
-    def _exists(self) -> bool:
-        try:
-            return bool(self._find_files())
-        except RawTableError:
-            return not self._required
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
 
 
 def _names_many(path: Path) -> bool:

@@ -6,7 +6,7 @@ from kedro.io import DatasetError
 
 from wsdm_arena.errors import UserError
 from wsdm_arena.preflight.answers import check_answer_models
-from wsdm_arena.preflight.clock import check_clock, report_last_run
+from wsdm_arena.preflight.clock import check_clock
 from wsdm_arena.preflight.command import shared_options
 from wsdm_arena.preflight.disk import check_space, check_writable
 from wsdm_arena.preflight.gaps import check_gap, check_outdated_inputs, check_pinned_versions
@@ -31,7 +31,7 @@ CHECKS: tuple[tuple[str, tuple[Check, ...]], ...] = (
     ("pairs cannot be generated", (check_answer_models,)),
     ("devices do not suffice", (check_launcher, check_submission_devices)),
     ("attention kernels are missing", (check_kernels,)),
-    ("results would be hidden", (check_clock, report_last_run)),
+    ("results would be hidden", (check_clock,)),
     ("versions are named that will not be used", (check_pinned_versions,)),
     ("nodes between the selected ones are not up to date", (check_gap,)),
     ("what this would build on is not up to date", (check_outdated_inputs,)),
