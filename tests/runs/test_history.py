@@ -127,14 +127,14 @@ def test_parameters_that_come_and_go_and_values_of_other_types_differ():
 
 def test_code_and_data_differ_by_format_and_digest():
     old = state(
-        n={"code_format": 1, "inputs": {"t": Stored(digest="a", version="1"), "u": Stored(digest="b", version="1")}},
+        n={"code_format": "1", "inputs": {"t": Stored(digest="a", version="1"), "u": Stored(digest="b", version="1")}},
         m={"inputs": {"u": Stored(digest="b", version="1")}},
     )
     new = state(
-        n={"code_format": 2, "inputs": {"t": Stored(digest="a", version="2"), "u": Stored(digest="c", version="2")}},
+        n={"code_format": "2", "inputs": {"t": Stored(digest="a", version="2"), "u": Stored(digest="c", version="2")}},
         m={"inputs": {"u": Stored(digest="c", version="2")}},
     )
-    assert code_differences(old, new) == [Difference("n", 1, 2, ("n",))]
+    assert code_differences(old, new) == [Difference("n", "1", "2", ("n",))]
     (changed,) = data_differences(old, new)
     assert (changed.name, changed.old.digest, changed.new.digest, changed.nodes) == ("u", "b", "c", ("m", "n"))
 
