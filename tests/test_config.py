@@ -9,7 +9,7 @@ import yaml
 from kedro.framework.project import configure_project, settings
 from pydantic import BaseModel
 
-from wsdm_arena.config import ProjectConfig, TrainingConfig, deep_merge
+from wsdm_arena.config import PlanningConfig, ProjectConfig, TrainingConfig, deep_merge
 from wsdm_arena.config_loader import COMPUTED, ConfigurationError, LocalLastConfigLoader
 
 PROJECT = Path(__file__).parents[1]
@@ -345,6 +345,15 @@ def test_sample_is_the_recipe_with_smaller_numbers(conf):
     assert list(small["generation"]["rounds"]) == list(full["generation"]["rounds"])
     for name, round_ in small["generation"]["rounds"].items():
         assert round_["repeat_others_of"] == full["generation"]["rounds"][name]["repeat_others_of"]
+
+
+def test_plans_of_the_sample_assume_smaller_numbers(conf):
+    sample = yaml.safe_load((conf / "sample" / "parameters_planning.yml").read_text())
+    assert set(sample) == {"planning"}
+    full = leaves(PlanningConfig.model_validate(load("a100", conf)["parameters"]["planning"]).model_dump())
+    for place, value in leaves(sample["planning"]).items():
+        assert place.startswith(("sizes.", "lengths.", "backbones.", "throughput.mean_answer_tokens.")), place
+        assert place.endswith(".source") or value < full[place], place
 
 
 def test_sample_downloads_no_backbone(conf):

@@ -243,8 +243,9 @@ def test_what_lies_outside_the_data_folder_is_missed(tmp_path: Path, monkeypatch
     config = full_size(generation={"answer_models": {"phi4": {"model": str(weights)}}})
     lines = missing_outside(config, make_plan(config, tmp_path).jobs, tmp_path)
     assert not any("phi4" in line or "DEEPSEEK" in line for line in lines)
-    assert "generation.answer_models.minimax_01: environment variable MINIMAX_API_KEY is not set" in lines
-    assert "generation.vllm.python: .venv-vllm/bin/python is not there" in lines
+    told = "\n".join(lines)
+    assert "generation.answer_models.minimax_01: environment variable MINIMAX_API_KEY is not set; export" in told
+    assert "generation.vllm.python: .venv-vllm/bin/python is not there; vLLM needs" in told
     assert any(line.startswith("judges.gemma_large.backbone.source: google/gemma-2-27b-it is not") for line in lines)
 
 

@@ -28,7 +28,8 @@ def test_keys_that_are_not_set_are_named(plan, conversations, monkeypatch):
     monkeypatch.delenv("KEY_OF_M", raising=False)
     models = {"m": OPENAI, "n": OPENAI | {"api_key_variable": None}}
     assert check_answer_models(plan(NODES, generation=generation(**models))) == [
-        "generation.answer_models.m: environment variable KEY_OF_M is not set"
+        "generation.answer_models.m: environment variable KEY_OF_M is not set; export the endpoint's key, or leave the "
+        "model out of generation.rounds"
     ]
     monkeypatch.setenv("KEY_OF_M", "secret")
     assert check_answer_models(plan(NODES, generation=generation(**models))) == []
@@ -39,7 +40,8 @@ def test_an_environment_for_vllm_that_is_not_there_is_named(plan, conversations,
     models = {"m": {"engine": "vllm", "model": "m"}, "n": {"engine": "vllm", "model": "n"}}
     parameters = generation(**models)
     assert check_answer_models(plan(NODES, generation=parameters | {"vllm": {"python": "no/python"}})) == [
-        "generation.vllm.python: no/python is not there; vLLM needs an environment of its own"
+        "generation.vllm.python: no/python is not there; vLLM needs an environment of its own: make one and "
+        "install vllm into it, or name the interpreter of one that is there"
     ]
     (tmp_path / "python").touch()
     parameters["vllm"] = {"python": str(tmp_path / "python")}

@@ -15,7 +15,7 @@ class SourcedFigure(StrictConfig):
 
 
 class TableSizesConfig(StrictConfig):
-    """Rows of tables that are not on disk yet; defaults are the recipe's."""
+    """Rows of tables that are not on disk yet; defaults are those of the contest's tables and lmsys-chat-1m."""
 
     battles: int = Field(default=48_000, ge=1)
     """Battles of the training table."""
@@ -38,7 +38,8 @@ class TableSizesConfig(StrictConfig):
 class LengthsConfig(StrictConfig):
     """Tokens of a judge's sequence, template included, where no text is on disk: lognormal, clipped at both ends.
 
-    The upper end is ``truncation.max_battle_tokens`` and ``template_tokens`` together.
+    The upper end is ``truncation.max_battle_tokens`` and ``template_tokens`` together. The defaults have a mean of
+    1,252 and ``E[n^2] / E[n]`` of 1,880; the contest's battles have about 1,860.
     """
 
     median_tokens: float = Field(default=1_000.0, gt=0)
@@ -123,8 +124,6 @@ class ThroughputConfig(StrictConfig):
     """Seconds of one request to an OpenAI-compatible endpoint."""
     disk_gb_per_s: SourcedFigure = _assumed(1.0, "assumed")
     """GB (10^9 bytes) per second that weights and resume states are written with."""
-    tokenized_pairs_per_s: SourcedFigure = _assumed(200.0, "assumed")
-    """Pairs per second that one process tokenises, both orders at once."""
     measured_tokens_per_s: dict[str, SourcedFigure] = Field(default_factory=dict)
     """Your own figures, tokens per second of all processes together; they replace the arithmetic. By training
     (``teacher.gemma``), by judge (``gemma``, all its trainings), by scoring (``collected_labels.gemma``) or by answer

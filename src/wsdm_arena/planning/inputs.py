@@ -1,12 +1,12 @@
 """What jobs need that the project does not make: answer models' weights, keys and interpreters, backbones by name."""
 
-import os
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from wsdm_arena.config import ProjectConfig
+from wsdm_arena.generation.availability import describe_unavailable
 from wsdm_arena.planning.jobs import Job
 
 
@@ -28,12 +28,7 @@ def missing_outside(config: ProjectConfig, jobs: tuple[Job, ...], project: Path)
     for name, model in asked.items():
         if model.engine in ("vllm", "transformers") and not _is_there(model.model, model.revision):
             lines.append(f"generation.answer_models.{name}: {model.model} is not in the hub's cache")
-        if model.api_key_variable and model.api_key_variable not in os.environ:
-            lines.append(f"generation.answer_models.{name}: environment variable {model.api_key_variable} is not set")
-    python = config.generation.vllm.python
-    if any(model.engine == "vllm" for model in asked.values()) and not (project / python).exists():
-        lines.append(f"generation.vllm.python: {python} is not there")
-    return lines
+    return lines + describe_unavailable(config.generation, asked, project)
 
 
 def _is_there(model: str, revision: str | None) -> bool:

@@ -1,7 +1,6 @@
 """Whether anybody can answer the mined prompts."""
 
-import os
-
+from wsdm_arena.generation.availability import describe_unavailable
 from wsdm_arena.io.raw_files import RawShardsDataset
 from wsdm_arena.preflight.gpus import visible_gpus
 from wsdm_arena.preflight.planned_run import PlannedRun
@@ -11,7 +10,11 @@ def check_answer_models(run: PlannedRun) -> list[str]:
     """Say in the first seconds, and not after the teachers' training, that nobody can answer."""
     if "generate_answers" not in run.names or not _has_prompts(run):
         return []
-    return [*_missing_keys(run), *_missing_vllm(run), *_too_few_gpus(run), *_unknown_prompts(run)]
+    return [
+        *describe_unavailable(run.config.generation, _asked(run), run.project),
+        *_too_few_gpus(run),
+        *_unknown_prompts(run),
+    ]
 
 
 def _has_prompts(run: PlannedRun) -> bool:
@@ -24,22 +27,6 @@ def _asked(run: PlannedRun, engine: str | None = None) -> list[str]:
     generation = run.config.generation
     asked = dict.fromkeys(name for round_ in generation.rounds.values() for name in round_.answer_models)
     return [name for name in asked if engine in (None, generation.answer_models[name].engine)]
-
-
-def _missing_keys(run: PlannedRun) -> list[str]:
-    models = run.config.generation.answer_models
-    return [
-        f"generation.answer_models.{name}: environment variable {variable} is not set"
-        for name in _asked(run)
-        if (variable := models[name].api_key_variable) and variable not in os.environ
-    ]
-
-
-def _missing_vllm(run: PlannedRun) -> list[str]:
-    python = run.config.generation.vllm.python
-    if not _asked(run, "vllm") or (run.project / python).exists():
-        return []
-    return [f"generation.vllm.python: {python} is not there; vLLM needs an environment of its own"]
 
 
 def _too_few_gpus(run: PlannedRun) -> list[str]:
