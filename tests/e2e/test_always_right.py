@@ -46,11 +46,10 @@ def test_a_second_run_runs_nothing_and_says_so(finished):
     assert finished.not_fresh() == {}
 
 
-def test_a_changed_label_parameter_redoes_what_depends_on_it_and_set_back_nothing_is_redone(finished):
-    finished.run()
-    before, directories = finished.status(), run_directories(finished)
-    finished.run(**{"pseudo_labels.generated_pairs.min_margin": 0.3})
-    redone = finished.outcomes()["done"]
+def test_a_changed_label_parameter_redoes_what_depends_on_it_and_set_back_nothing_is_redone(copy):
+    before, directories = copy.status(), run_directories(copy)
+    copy.run(**{"pseudo_labels.generated_pairs.min_margin": 0.3})
+    redone = copy.outcomes()["done"]
     trainings = {f"pretraining.{judge}" for judge in STUDENTS} | {f"final.{judge}" for judge in STUDENTS}
     trainings |= {"final_held_out.gemma"}
     assert {node for node in redone if node.endswith(".train")} == {f"{training}.train" for training in trainings}
@@ -59,16 +58,16 @@ def test_a_changed_label_parameter_redoes_what_depends_on_it_and_set_back_nothin
     behind = ("generated_labels.combine", "pretraining.", "final", "export.final.", "submission.final.")
     assert {node for node in redone if not node.startswith(behind)} == {"compare_judges", "build_scoreboard"}
     assert not {node for node in redone if node.endswith(".tokenize")}
-    work = {done for node in redone for done in finished.work_of(node)}
+    work = {done for node in redone for done in copy.work_of(node)}
     assert work == {"training made", "bundle made", "tokens reused"}
-    new = {path.parent.name for path in run_directories(finished) - directories}
+    new = {path.parent.name for path in run_directories(copy) - directories}
     assert trainings <= new
 
-    finished.run()
-    found = finished.outcomes()
+    copy.run()
+    found = copy.outcomes()
     assert found["done"] == {"compare_judges", "build_scoreboard"}  # they keep no versions and take a second
     assert found["taken"] == redone - found["done"]
-    after = finished.status()
+    after = copy.status()
     assert {node: state["state"] for node, state in after.items() if state["state"] != "fresh"} == {}
     for node, state in before.items():
         if node not in ("build_scoreboard",):
@@ -164,11 +163,10 @@ def test_a_misspelt_selection_is_said_in_one_message(finished, args, named):
     assert "Traceback" not in said(done)
 
 
-def test_a_forgotten_node_runs_again(finished):
-    finished.run()
-    finished.kedro("forget", "teacher.llama")
-    done = finished.run()
+def test_a_forgotten_node_runs_again(copy):
+    copy.kedro("forget", "teacher.llama")
+    done = copy.run()
     assert "nothing to train" in said(done)
-    assert {node for node in finished.outcomes()["done"] if node.startswith("teacher.llama.")} == {
+    assert {node for node in copy.outcomes()["done"] if node.startswith("teacher.llama.")} == {
         f"teacher.llama.{step}" for step in ("select", "tokenize", "train", "evaluate")
     }

@@ -61,14 +61,15 @@ def test_from_scratch_and_killed_on_the_way_everything_is_the_same(finished, tmp
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    runs = tmp_path / "06_models" / ".runs" / "student.llama"
-    wait_for(lambda: any(runs.glob("*/state/*")), child)
+    teacher, student = (tmp_path / "06_models" / ".runs" / name for name in ("teacher.gemma", "student.llama"))
+    wait_for(lambda: any(teacher.glob("*/run.json")), child)
     second = disturbed.run(check=False)
     assert f"in use by process {child.pid}" in second.stdout + second.stderr
     assert "Traceback" not in second.stdout + second.stderr
+    wait_for(lambda: any(student.glob("*/state/*")), child)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    (run,) = runs.iterdir()
+    (run,) = student.iterdir()
     assert not (run / "complete.json").exists()
     shown = disturbed.kedro("status", **often)
     assert re.search(r"student .*partial \d+/\d+", shown)
