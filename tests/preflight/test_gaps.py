@@ -39,7 +39,7 @@ def test_of_a_large_hole_the_first_nodes_are_named(select):
     run = select(["build_battles", "collected_labels.combine"], dict.fromkeys(between, State.STALE))
     *named, more, _ = check_gap(run)
     assert len(named) == 5
-    assert more == "and 1 more nodes"
+    assert more == "and 1 more node"
 
 
 def test_a_selection_on_inputs_that_are_out_of_date_is_refused(select):

@@ -9,6 +9,7 @@ import pytest
 from wsdm_arena.runs.files import (
     describe_file,
     find_damage,
+    last_json_line,
     link_or_copy,
     read_descriptions,
     replacing_file,
@@ -99,3 +100,12 @@ def test_damage_is_named(tmp_path: Path) -> None:
     assert find_damage(tmp_path, files, max_hashed_bytes=0) == f"{file} has 2 bytes, not the 3 that were written"
     file.unlink()
     assert find_damage(tmp_path, files) == f"{file} is missing"
+
+
+def test_the_last_whole_line_is_read(tmp_path):
+    path = tmp_path / "log.jsonl"
+    assert last_json_line(path) == {}
+    path.write_text('{"update": 1}\n{"update": 2}\n[3]\n{"upda')
+    assert last_json_line(path) == {"update": 2}
+    path.write_text('{"upda')
+    assert last_json_line(path) == {}

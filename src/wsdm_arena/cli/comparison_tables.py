@@ -1,6 +1,5 @@
 """What ``kedro compare`` prints for people."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,12 @@ from rich.table import Table
 
 from wsdm_arena.cli.comparison import Comparison
 from wsdm_arena.cli.console import wide_console
+from wsdm_arena.runs.excerpts import show_first, show_value
 from wsdm_arena.runs.history import Difference, Run
 from wsdm_arena.runs.ledger import Stored
 from wsdm_arena.runs.sizes import show_bytes
 from wsdm_arena.scoring.run_comparisons import ScoreChange
 
-_SHOWN_CHARACTERS = 60
 _SHOWN_NODES = 4
 _ABSENT = "-"
 
@@ -137,15 +136,13 @@ def _shown(value: Any) -> str:
         return _ABSENT
     if isinstance(value, Stored):
         return value.digest if value.digest == "absent" else f"{value.digest} ({show_bytes(value.size)})"
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+    return show_value(value)
 
 
 def _shown_nodes(nodes: Sequence[str]) -> str:
     """Nodes by namespace: those of one judge have most parameters in common."""
     groups = list(dict.fromkeys(node.rpartition(".")[0] or node for node in nodes))
-    more = f" and {len(groups) - _SHOWN_NODES} more" if len(groups) > _SHOWN_NODES else ""
-    return ", ".join(groups[:_SHOWN_NODES]) + more
+    return show_first(groups, _SHOWN_NODES)
 
 
 def _commit(run: Run) -> str:

@@ -13,6 +13,7 @@ from wsdm_arena.cli.project import json_option, open_project, project_options
 from wsdm_arena.freshness.overview import Group, group_nodes
 from wsdm_arena.freshness.states import Freshness, NodeState, State
 from wsdm_arena.runs.digests import DigestCache
+from wsdm_arena.runs.excerpts import count_more, show_first
 from wsdm_arena.runs.ledger import Ledger
 from wsdm_arena.runs.sizes import show_bytes
 
@@ -103,11 +104,9 @@ def _print_causes(console: Console, groups: list[Group], limit: int | None) -> N
         console.print("Everything is up to date.")
         return
     for reason, nodes in list(causes.items())[:limit]:
-        more = f" and {len(nodes) - _SHOWN_NODES} more nodes" if len(nodes) > _SHOWN_NODES else ""
-        line = f"  {', '.join(nodes[:_SHOWN_NODES])}{more}: {reason}"
-        console.print(line, soft_wrap=True)
+        console.print(f"  {show_first(nodes, _SHOWN_NODES, noun='node')}: {reason}", soft_wrap=True)
     if limit is not None and len(causes) > limit:
-        console.print(f"  and {len(causes) - limit} more reasons: kedro status --all")
+        console.print(f"  {count_more(len(causes) - limit, 'reason')}: kedro status --all")
     pending = sum(state.state is not State.FRESH for group in groups for state in group.states)
     total = sum(len(group.states) for group in groups)
     console.print(f"{total - pending} of {total} nodes are up to date. kedro run does the rest.")

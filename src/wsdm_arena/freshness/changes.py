@@ -1,13 +1,11 @@
 """What has changed since a node ran, in words."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wsdm_arena.freshness.node_work import NodeWork
+from wsdm_arena.runs.excerpts import leaves, show_value
 from wsdm_arena.runs.ledger import NodeRecord, Stored
-
-_SHOWN_CHARACTERS = 60
 
 
 def explain_changes(record: NodeRecord, work: NodeWork, outputs: Mapping[str, Stored]) -> tuple[str, ...]:
@@ -30,14 +28,14 @@ def explain_changes(record: NodeRecord, work: NodeWork, outputs: Mapping[str, St
 
 def parameter_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """One line for each leaf that differs: ``training.epochs: 1 -> 2``."""
-    old, new = dict(_leaves(before)), dict(_leaves(now))
+    old, new = _leaves_of(before), _leaves_of(now)
     for name in sorted(old.keys() | new.keys()):
         if name not in old:
-            yield f"{name}: {_shown(new[name])} is new"
+            yield f"{name}: {show_value(new[name])} is new"
         elif name not in new:
-            yield f"{name}: {_shown(old[name])} is gone"
+            yield f"{name}: {show_value(old[name])} is gone"
         elif old[name] != new[name]:
-            yield f"{name}: {_shown(old[name])} -> {_shown(new[name])}"
+            yield f"{name}: {show_value(old[name])} -> {show_value(new[name])}"
 
 
 def _code_changes(record: NodeRecord, work: NodeWork) -> Iterator[str]:
@@ -64,14 +62,5 @@ def _output_changes(before: Mapping[str, Stored], now: Mapping[str, Stored]) -> 
             yield f"{name} is not as it was made"
 
 
-def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{prefix}.{key}" if prefix else str(key).removeprefix("params:"))
-    else:
-        yield prefix, value
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+def _leaves_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return leaves({name.removeprefix("params:"): value for name, value in parameters.items()})

@@ -7,7 +7,7 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from wsdm_arena.freshness.partial import Progress, find_progress
+from wsdm_arena.freshness.progress import Progress, find_progress
 from wsdm_arena.freshness.states import NodeState, State
 from wsdm_arena.runs.ledger import NodeRecord
 

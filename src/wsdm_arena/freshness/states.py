@@ -11,6 +11,7 @@ from kedro.pipeline.node import Node
 from wsdm_arena.freshness.changes import explain_changes
 from wsdm_arena.freshness.node_work import ABSENT, NodeWork, describe_stored, describe_work
 from wsdm_arena.runs.digests import DigestCache
+from wsdm_arena.runs.excerpts import show_first
 from wsdm_arena.runs.ledger import NodeRecord
 
 
@@ -85,7 +86,6 @@ class Freshness:
             state = self.examine(node)
             pending = sorted(name for name in parents[node.name] if states[name].state is not State.FRESH)
             if state.state is State.FRESH and pending:
-                shown = ", ".join(pending[:3]) + (f" and {len(pending) - 3} more" if len(pending) > 3 else "")
-                state = replace(state, state=State.WAITING, reasons=(f"{shown} must run first",))
+                state = replace(state, state=State.WAITING, reasons=(f"{show_first(pending, 3)} must run first",))
             states[node.name] = state
         return states

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from kedro.io import AbstractDataset
 from kedro.utils import find_kedro_project
 
-from wsdm_arena.io.simulated_files import SimulatedFile, find_simulated, hash_file
+from wsdm_arena.io.simulated_files import SimulatedFile, find_simulated
 from wsdm_arena.preferences.raw_tables import RawTableError, find_files
+from wsdm_arena.runs.files import sha256_of
 
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
@@ -60,7 +61,7 @@ class RawDataset(AbstractDataset[Saved, Loaded]):
             return f"{error}. {self.cures}"
         return ""
 
-    def simulated_files(self, sha256: Callable[[Path], str] = hash_file) -> list[SimulatedFile]:
+    def simulated_files(self, sha256: Callable[[Path], str] = sha256_of) -> list[SimulatedFile]:
         """Which of its files are as the simulated arena wrote them.
 
         Args:

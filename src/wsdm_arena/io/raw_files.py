@@ -10,7 +10,8 @@ from kedro.io import AbstractDataset, DatasetError
 
 from wsdm_arena.io.raw_dataset import RawDataset
 from wsdm_arena.io.raw_table import RawTableDataset
-from wsdm_arena.io.simulated_files import SimulatedFile, find_simulated, hash_file
+from wsdm_arena.io.simulated_files import SimulatedFile, find_simulated
+from wsdm_arena.runs.files import sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ class RawCheckpointDataset(AbstractDataset[Path, Path]):
             "or let `kedro run --pipelines simulated_checkpoints` write a tiny one"
         )
 
-    def simulated_files(self, sha256: Callable[[Path], str] = hash_file) -> list[SimulatedFile]:
+    def simulated_files(self, sha256: Callable[[Path], str] = sha256_of) -> list[SimulatedFile]:
         """Which of its files are as the simulated arena wrote them.
 
         Args:

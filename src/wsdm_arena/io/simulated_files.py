@@ -1,6 +1,5 @@
 """The simulated arena's marker: which raw files it wrote, and in which environment."""
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from kedro.io import DatasetError
 
-from wsdm_arena.runs.files import replacing_file
+from wsdm_arena.runs.files import replacing_file, sha256_of
 
 MARKER_NAME = ".simulated_arena.json"
 """Lists the files of its folder that the simulated arena wrote, with the hashes of their contents."""
@@ -37,15 +36,9 @@ class SimulatedFile:
     """In which environment; None if the marker does not say."""
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    with open(os.fspath(path), "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def describe_written(path: Path) -> Written:
     """What a file holds that is being written now."""
-    return Written(hash_file(path), path.stat().st_size, os.environ.get(_ENV_VARIABLE))
+    return Written(sha256_of(path), path.stat().st_size, os.environ.get(_ENV_VARIABLE))
 
 
 def noted(path: Path) -> list[Written]:
@@ -69,7 +62,7 @@ def note(path: Path, contents: Sequence[Written]) -> None:
         partial.write_text(json.dumps({"simulated": entries}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def find_written(path: Path, contents: Sequence[Written], sha256: Callable[[Path], str] = hash_file) -> Written | None:
+def find_written(path: Path, contents: Sequence[Written], sha256: Callable[[Path], str] = sha256_of) -> Written | None:
     """Which of these contents a file has; None if it is not there. It is hashed only if its size is that of one."""
     if not path.is_file():
         return None
@@ -79,7 +72,7 @@ def find_written(path: Path, contents: Sequence[Written], sha256: Callable[[Path
     return next((written for written in possible if written.sha256 == digest), None)
 
 
-def find_simulated(files: Iterable[Path], sha256: Callable[[Path], str] = hash_file) -> list[SimulatedFile]:
+def find_simulated(files: Iterable[Path], sha256: Callable[[Path], str] = sha256_of) -> list[SimulatedFile]:
     """Those of these files that are as the simulated arena wrote them.
 
     Args:

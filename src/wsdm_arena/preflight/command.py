@@ -1,8 +1,10 @@
 """The command that repeats a run."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from wsdm_arena.runs.excerpts import leaves
 
 _LIST_OPTIONS = {
     "pipeline_names": "--pipelines",
@@ -27,7 +29,7 @@ def describe_run_context(run_params: Mapping[str, Any], env: str) -> dict[str, s
     if versions := run_params.get("load_versions"):
         command += ["--load-versions", ",".join(f"{name}:{version}" for name, version in versions.items())]
     if values := run_params.get("runtime_params"):
-        shown = ((key, "null" if value is None else value) for key, value in _flatten(values))
+        shown = ((key, "null" if value is None else value) for key, value in leaves(values).items())
         command += ["--params", ",".join(f"{key}={value}" for key, value in shown)]
     return {"run_id": run_params["run_id"], "env": env, "command": shlex.join(command)}
 
@@ -36,11 +38,3 @@ def shared_options(run_params: Mapping[str, Any]) -> str:
     """``--env`` and ``--params`` of a command, as another command needs them to work on the same data."""
     shared = {"run_id": "", **{key: run_params.get(key) for key in ("env", "runtime_params")}}
     return describe_run_context(shared, env="")["command"].removeprefix("kedro run").strip()
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -1,5 +1,7 @@
 """Selections that would train or judge on what is out of date."""
 
+from collections.abc import Sequence
+
 from kedro.framework.project import pipelines
 
 from wsdm_arena.freshness.selection import find_gap, find_outdated_inputs, last_nodes
@@ -7,6 +9,7 @@ from wsdm_arena.freshness.states import NodeState
 from wsdm_arena.preflight.command import shared_options
 from wsdm_arena.preflight.planned_run import PlannedRun
 from wsdm_arena.runs.entry_names import untranscoded
+from wsdm_arena.runs.excerpts import count_more, show_first
 
 _SHOWN = 5
 _MOST_LAST_NODES = 3
@@ -23,9 +26,7 @@ def check_gap(run: PlannedRun) -> list[str]:
     gap = find_gap(whole, run.pipeline, run.states)
     if not gap:
         return []
-    lines = [_describe(state) for state in gap[:_SHOWN]]
-    more = [f"and {len(gap) - _SHOWN} more nodes"] if len(gap) > _SHOWN else []
-    return [*lines, *more, f"select them, too, or bring everything up to date: {_cure(run)}"]
+    return [*_describe(gap), f"select them, too, or bring everything up to date: {_cure(run)}"]
 
 
 def check_outdated_inputs(run: PlannedRun) -> list[str]:
@@ -35,9 +36,7 @@ def check_outdated_inputs(run: PlannedRun) -> list[str]:
     outdated = find_outdated_inputs(pipelines["__default__"], run.pipeline, run.states)
     if not outdated:
         return []
-    lines = [_describe(state) for state in outdated[:_SHOWN]]
-    more = [f"and {len(outdated) - _SHOWN} more nodes"] if len(outdated) > _SHOWN else []
-    return [*lines, *more, f"run them first: {_cure(run)}"]
+    return [*_describe(outdated), f"run them first: {_cure(run)}"]
 
 
 def check_pinned_versions(run: PlannedRun) -> list[str]:
@@ -57,9 +56,10 @@ def _is_part(run: PlannedRun) -> bool:
     return run.selected <= whole <= run.states.keys()
 
 
-def _describe(state: NodeState) -> str:
-    reasons = "; ".join(state.reasons[:2]) + (f"; and {len(state.reasons) - 2} more" if len(state.reasons) > 2 else "")
-    return f"{state.node}: {reasons}"
+def _describe(states: Sequence[NodeState]) -> list[str]:
+    """A line for each of the first few, and one for the rest."""
+    lines = [f"{state.node}: {show_first(state.reasons, 2, separator='; ')}" for state in states[:_SHOWN]]
+    return lines if len(states) <= _SHOWN else [*lines, count_more(len(states) - _SHOWN, "node")]
 
 
 def _cure(run: PlannedRun) -> str:

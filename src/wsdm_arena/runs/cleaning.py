@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsdm_arena.runs.directories import recover_directories
+from wsdm_arena.runs.history import latest_done
 from wsdm_arena.runs.ledger import Ledger, NodeRecord
 from wsdm_arena.runs.removal import (
     File,
@@ -21,7 +22,7 @@ from wsdm_arena.runs.removal import (
     remove_as_a_whole,
     remove_empty_folders,
 )
-from wsdm_arena.runs.retention import latest_done, made_versions, reasons_to_keep
+from wsdm_arena.runs.retention import made_versions, reasons_to_keep
 from wsdm_arena.runs.versions import StoredVersion, find_versions
 from wsdm_arena.runs.work_directories import ANSWERS, STORES, Key, WorkDirectory, find_work, keys_of
 

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -74,11 +75,34 @@ def link_or_copy(source: Path, target: Path) -> bool:
     return True
 
 
+def last_json_line(path: Path) -> dict[str, Any]:
+    """The last whole object of a file of JSON lines; empty where there is none.
+
+    A killed process may have left the last line half written, so lines that are no objects are passed over.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return {}
+    for line in reversed(lines):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            return record
+    return {}
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def describe_file(path: Path) -> dict[str, Any]:
     """Size in bytes and SHA-256 of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"size": path.stat().st_size, "sha256": digest}
+    return {"size": path.stat().st_size, "sha256": sha256_of(path)}
 
 
 def read_descriptions(files: object) -> dict[str, dict[str, Any]]:
@@ -136,6 +160,6 @@ def find_damage(
         if size != written["size"]:
             return f"{file} has {size} bytes, not the {written['size']} that were written"
         is_hashed = max_hashed_bytes is None or size <= max_hashed_bytes
-        if is_hashed and describe_file(file)["sha256"] != written["sha256"]:
+        if is_hashed and sha256_of(file) != written["sha256"]:
             return f"{file} is damaged: its SHA-256 is not that of what was written"
     return None

@@ -1,15 +1,16 @@
 """Runs as the ledger tells of them: which there were, what stood after each, and in what two of them differ."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from wsdm_arena.errors import UserError
+from wsdm_arena.runs.excerpts import leaves
 from wsdm_arena.runs.ledger import NodeRecord, Stored
 
 LATEST, PREVIOUS = "latest", "previous"
 """Names of the last run and of the one before it."""
-State = Mapping[str, NodeRecord]
+NodesAsOf = Mapping[str, NodeRecord]
 """By node, its last completed run as of some moment."""
 
 
@@ -86,7 +87,15 @@ def state_as_of(records: Sequence[NodeRecord], run_id: str) -> dict[str, NodeRec
     """Last completed run of each node when a run had ended, in the order of the ledger."""
     told = _of_runs(records)
     end = max((number for number, record in enumerate(told) if record.run_id == run_id), default=-1)
-    return {record.node: record for record in told[: end + 1] if record.outcome == "done"}
+    return latest_done(told[: end + 1])
+
+
+def latest_done(records: Iterable[NodeRecord]) -> dict[str, NodeRecord]:
+    """Last completed run of each node, also of those that somebody wants to run again: what it made is still there.
+
+    Whether nodes are up to date is another question, see :meth:`wsdm_arena.runs.ledger.Ledger.latest`.
+    """
+    return {record.node: record for record in records if record.outcome == "done"}
 
 
 def _of_runs(records: Sequence[NodeRecord]) -> list[NodeRecord]:
@@ -94,33 +103,35 @@ def _of_runs(records: Sequence[NodeRecord]) -> list[NodeRecord]:
     return [record for record in records if record.outcome != "forgotten"]
 
 
-def outputs_of(state: State) -> dict[str, Stored]:
+def outputs_of(state: NodesAsOf) -> dict[str, Stored]:
     """What stood in each entry of the catalog, by name."""
     return {name: stored for record in state.values() for name, stored in record.outputs.items()}
 
 
-def parameter_differences(old: State, new: State) -> list[Difference]:
+def parameter_differences(old: NodesAsOf, new: NodesAsOf) -> list[Difference]:
     """Parameters that nodes of both states were run with, leaf by leaf: ``training.learning_rate``."""
     return _differences(old, new, _parameter_leaves)
 
 
-def code_differences(old: State, new: State) -> list[Difference]:
+def code_differences(old: NodesAsOf, new: NodesAsOf) -> list[Difference]:
     """Nodes whose code computes something else: the numbers of its formats, by node."""
     return _differences(old, new, lambda record: {record.node: record.code_format})
 
 
-def data_differences(old: State, new: State) -> list[Difference]:
+def data_differences(old: NodesAsOf, new: NodesAsOf) -> list[Difference]:
     """Entries that nodes of both states read and whose contents differed; what was read differs by :class:`Stored`."""
     found = _differences(old, new, lambda record: dict(record.inputs))
     return [change for change in found if _digest(change.old) != _digest(change.new)]
 
 
-def nodes_of_one(old: State, new: State) -> tuple[list[str], list[str]]:
+def nodes_of_one(old: NodesAsOf, new: NodesAsOf) -> tuple[list[str], list[str]]:
     """Nodes that only the one, and only the other state knows."""
     return sorted(old.keys() - new.keys()), sorted(new.keys() - old.keys())
 
 
-def _differences(old: State, new: State, describe: Callable[[NodeRecord], Mapping[str, Any]]) -> list[Difference]:
+def _differences(
+    old: NodesAsOf, new: NodesAsOf, describe: Callable[[NodeRecord], Mapping[str, Any]]
+) -> list[Difference]:
     """Compare what the nodes of both states say; those that say the same are told of together."""
     found: dict[str, list[Difference]] = {}
     for node in sorted(old.keys() & new.keys()):
@@ -147,21 +158,13 @@ def _is_equal(old: Any, new: Any) -> bool:
 
 
 def _parameter_leaves(record: NodeRecord) -> dict[str, Any]:
-    return dict(_leaves({_short_name(name): value for name, value in record.parameters.items()}))
+    return leaves({_short_name(name): value for name, value in record.parameters.items()})
 
 
 def _short_name(name: str) -> str:
     """``judge`` for what is one judge's: the node says whose, and other judges' may differ in the same."""
     name = name.removeprefix("params:")
     return "judge" if name.startswith("resolved.") else name
-
-
-def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, value
 
 
 def _digest(stored: Stored | None) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from wsdm_arena.errors import UserError
 from wsdm_arena.runs.files import MANIFEST
+from wsdm_arena.runs.history import latest_done
 from wsdm_arena.runs.ledger import NodeRecord
 from wsdm_arena.runs.versions import StoredVersion, newest
 
@@ -46,11 +47,6 @@ def reasons_to_keep(
     for candidates in by_entry.values():
         reasons |= {version.path: f"among the newest {keep}" for version in newest(candidates, records, keep)}
     return reasons
-
-
-def latest_done(records: Sequence[NodeRecord]) -> dict[str, NodeRecord]:
-    """The last completed run of each node."""
-    return {record.node: record for record in records if record.outcome == "done"}
 
 
 def made_versions(record: NodeRecord, entries: Mapping[str, Path]) -> set[Path]:

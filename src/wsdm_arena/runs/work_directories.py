@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from wsdm_arena.runs.files import MANIFEST, find_damage, read_descriptions
+from wsdm_arena.runs.files import MANIFEST, find_damage, last_json_line, read_descriptions
 from wsdm_arena.runs.fingerprint import DirectoryChangedError, manifest_digest
 from wsdm_arena.runs.work import Work
 
@@ -109,7 +109,7 @@ def describe_progress(path: Path) -> str:
     if parts:
         return f"{parts} parts"
     saved = max((_number(state.name) for state in (path / "state").glob("update-*")), default=0)
-    last = _last_line(path / "metrics.jsonl")
+    last = last_json_line(path / "metrics.jsonl")
     of = f" of {last['updates']}" if "updates" in last else ""
     return f"update {saved}{of} saved" if saved else f"update {last['update']}{of}, none saved" if last else "not begun"
 
@@ -117,22 +117,6 @@ def describe_progress(path: Path) -> str:
 def _number(name: str) -> int:
     digits = name.removeprefix("update-")
     return int(digits) if digits.isdecimal() else 0
-
-
-def _last_line(path: Path) -> dict[str, int]:
-    """The last whole line of a file of JSON lines; empty where there is none."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
-        return {}
-    for line in reversed(lines):
-        try:
-            record = json.loads(line)
-        except ValueError:  # the process was killed in the middle of it
-            continue
-        if isinstance(record, dict) and "update" in record:
-            return record
-    return {}
 
 
 def _damage_of_finished(path: Path) -> str | None:

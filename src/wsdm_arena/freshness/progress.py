@@ -1,6 +1,5 @@
 """Trainings that were stopped, and would go on where they are."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ from kedro.pipeline.node import Node
 
 from wsdm_arena.errors import UserError
 from wsdm_arena.freshness.node_work import arguments_of
+from wsdm_arena.runs.files import last_json_line
 from wsdm_arena.stages.nodes import train_judge
 from wsdm_arena.training.launch import describe_run, run_directory
 
@@ -48,12 +48,7 @@ def find_progress(node: Node, catalog: DataCatalog) -> Progress | None:
 def read_progress(run_dir: Path) -> Progress | None:
     """Read the last line of a run's log; None if it has logged nothing, or has ended."""
     log = run_dir / "metrics.jsonl"
-    if (run_dir / "complete.json").exists() or not log.exists():
+    if (run_dir / "complete.json").exists():
         return None
-    for line in reversed(log.read_text(errors="replace").splitlines()):
-        try:
-            logged = json.loads(line)
-            return Progress(logged["update"], logged["updates"])
-        except (ValueError, KeyError, TypeError):  # the last line may be half written
-            continue
-    return None
+    logged = last_json_line(log)
+    return Progress(logged["update"], logged["updates"]) if logged else None
