@@ -9,6 +9,7 @@ from kedro.pipeline.node import Node
 from wsdm_arena.errors import UserError
 from wsdm_arena.freshness.node_work import arguments_of
 from wsdm_arena.runs.files import last_json_line
+from wsdm_arena.runs.layout import COMPLETE
 from wsdm_arena.stages.nodes import train_judge
 from wsdm_arena.training.launch import describe_run, run_directory
 
@@ -48,7 +49,7 @@ def find_progress(node: Node, catalog: DataCatalog) -> Progress | None:
 def read_progress(run_dir: Path) -> Progress | None:
     """Read the last line of a run's log; None if it has logged nothing, or has ended."""
     log = run_dir / "metrics.jsonl"
-    if (run_dir / "complete.json").exists():
+    if (run_dir / COMPLETE).exists():
         return None
     logged = last_json_line(log)
     return Progress(logged["update"], logged["updates"]) if logged else None

@@ -9,11 +9,9 @@ from typing import Any
 from wsdm_arena.errors import UserError
 from wsdm_arena.runs.files import MANIFEST
 from wsdm_arena.runs.history import latest_done
+from wsdm_arena.runs.layout import SCOREBOARD
 from wsdm_arena.runs.ledger import NodeRecord
 from wsdm_arena.runs.versions import StoredVersion, newest
-
-SCOREBOARD_NAME = "08_reporting/scoreboard.json"
-"""Within the data folder."""
 
 
 class CleaningError(UserError, RuntimeError):
@@ -73,7 +71,7 @@ def _versions_in_ledger(
 
 def _cited_versions(data_root: Path, versions: Sequence[StoredVersion]) -> dict[Path, str]:
     """Versions of cited runs, and of each entry's versions that are one cited judge, equal to the byte, the newest."""
-    rows = _read_scoreboard(data_root / SCOREBOARD_NAME)
+    rows = _read_scoreboard(data_root / SCOREBOARD)
     runs, judges = ({row.get(key) for row in rows} - {None} for key in ("run_id", "judge_fingerprint"))
     cited = {version.path for version in versions if version.name in runs}
     newest_of: dict[tuple[Path, bytes], Path] = {}

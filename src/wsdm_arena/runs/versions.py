@@ -7,14 +7,11 @@ from pathlib import Path
 
 from wsdm_arena.runs.files import MANIFEST
 from wsdm_arena.runs.fingerprint import DirectoryChangedError, manifest_digest
+from wsdm_arena.runs.layout import MODELS, VERSIONED_LAYERS
 from wsdm_arena.runs.ledger import NodeRecord
 
 _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}\.\d{2}\.\d{2}\.\d{3}Z")
 """Kedro's session ids, which are the versions of what a session saves."""
-_LAYERS = "0[2-8]_*"
-"""Raw data have no versions, and are not ours to look at."""
-_WEIGHTS = "06_models"
-"""Versions in this layer that are directories have manifests."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ def newest(versions: Sequence[StoredVersion], records: Iterable[NodeRecord], cou
 
 def _entry_folders(data_root: Path, known: set[Path]) -> set[Path]:
     found = {entry for entry in known if entry.is_dir()}
-    pending = [layer for layer in sorted(data_root.glob(_LAYERS)) if layer.is_dir()]
+    pending = [layer for layer in sorted(data_root.glob(VERSIONED_LAYERS)) if layer.is_dir()]
     while pending:
         folder = pending.pop()
         children = _visible_folders(folder)
@@ -100,7 +97,7 @@ def _describe(entry: Path, version: Path, data_root: Path) -> StoredVersion:
         is_link = version.is_symlink() or content.is_symlink()
         what = "it is a symbolic link to what is not there" if is_link else f"it holds no {entry.name}"
         return StoredVersion(entry, version.name, what, is_hollow=True)
-    if not content.is_dir() or data_root / _WEIGHTS not in content.parents:
+    if not content.is_dir() or data_root / MODELS not in content.parents:
         return StoredVersion(entry, version.name)
     try:
         manifest_digest(content)

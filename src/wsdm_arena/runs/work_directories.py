@@ -8,10 +8,16 @@ from typing import Literal
 
 from wsdm_arena.runs.files import MANIFEST, find_damage, last_json_line, read_descriptions
 from wsdm_arena.runs.fingerprint import DirectoryChangedError, manifest_digest
+from wsdm_arena.runs.layout import (
+    ANSWER_STORE,
+    BACKBONE_STORE,
+    BUNDLE_STORE,
+    COMPLETE,
+    SCORING_RUNS,
+    TOKEN_STORE,
+    TRAINING_RUNS,
+)
 from wsdm_arena.runs.work import Work
-
-_COMPLETE = "complete.json"
-"""Written last into the directory of a training or a scoring; names its files."""
 
 Key = tuple[str, str, str]
 """Kind, and the last two parts of the path: a data folder may have moved since the ledger's line was written."""
@@ -30,13 +36,13 @@ class Store:
 
 
 STORES = (
-    Store("tokens", "05_model_input/tokens", "*"),
-    Store("training", "06_models/.runs", "*/*"),
-    Store("backbone", "06_models/.backbones", "*"),
-    Store("bundle", "06_models/.bundles", "*/*"),
-    Store("scoring", "07_model_output/.runs", "*/*"),
+    Store("tokens", TOKEN_STORE, "*"),
+    Store("training", TRAINING_RUNS, "*/*"),
+    Store("backbone", BACKBONE_STORE, "*"),
+    Store("bundle", BUNDLE_STORE, "*/*"),
+    Store("scoring", SCORING_RUNS, "*/*"),
 )
-ANSWERS = Store("answers", "02_intermediate/answer_store", "**/*.jsonl")
+ANSWERS = Store("answers", ANSWER_STORE, "**/*.jsonl")
 """Files: what models have answered costs GPU hours or money."""
 
 
@@ -93,7 +99,7 @@ def _visible(data_root: Path, store: Store) -> list[Path]:
 
 def _describe(kind: str, path: Path) -> WorkDirectory:
     if kind in ("training", "scoring"):
-        if not (path / _COMPLETE).is_file():
+        if not (path / COMPLETE).is_file():
             return WorkDirectory(kind, path, "partial", describe_progress(path))
         damage = _damage_of_finished(path)
     elif not (path / MANIFEST).is_file():
@@ -121,9 +127,9 @@ def _number(name: str) -> int:
 
 def _damage_of_finished(path: Path) -> str | None:
     try:
-        files = read_descriptions(json.loads((path / _COMPLETE).read_text())["files"])
+        files = read_descriptions(json.loads((path / COMPLETE).read_text())["files"])
     except (OSError, ValueError, KeyError, TypeError):
-        return f"its {_COMPLETE} is damaged"
+        return f"its {COMPLETE} is damaged"
     return find_damage(path, files, max_hashed_bytes=0)
 
 
