@@ -1,25 +1,25 @@
 """``kedro fetch``: the recipe's inputs, from Kaggle and Hugging Face."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 from kedro.framework.project import settings
-from rich.console import Console
 from rich.table import Column, Table
 
-from wsdm_arena.cli.project import Project, open_project, project_options
+from wsdm_arena.cli.console import print_json, wide_console
+from wsdm_arena.cli.project import Project, json_option, open_project, project_options
 from wsdm_arena.config.fetching import SourcesConfig
 from wsdm_arena.fetching import FetchPlan, Outcome, PlannedInput, fetch_inputs, list_inputs, plan_fetch
 from wsdm_arena.fetching.fetch import failures
 from wsdm_arena.fetching.presence import State
+from wsdm_arena.runs.sizes import show_bytes
 
 
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("--dry-run", is_flag=True, help="Only say what would be fetched, and what is missing for it.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option()
 @project_options
 def fetch(names: tuple[str, ...], dry_run: bool, as_json: bool, env: str | None, params: dict[str, Any]) -> None:
     """Fetch the inputs of an environment, or those of NAMES, to where the catalog expects them.
@@ -38,7 +38,7 @@ def fetch(names: tuple[str, ...], dry_run: bool, as_json: bool, env: str | None,
         plan = plan_fetch(inputs, names)
         outcomes = [] if dry_run else fetch_inputs(plan, project.data_root)
         if as_json:
-            click.echo(json.dumps(_describe(plan, outcomes), indent=1))
+            print_json(_describe(plan, outcomes))
         elif dry_run:
             _print_plan(plan, project)
         else:
@@ -94,9 +94,7 @@ def _describe_input(planned: PlannedInput) -> dict[str, Any]:
 
 
 def _print_plan(plan: FetchPlan, project: Project) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(140, console.width))
+    console = wide_console()
     columns = [Column(header, overflow="fold") for header in ("input", "from", "size", "state", "goes to")]
     table = Table(*columns, title=f"Inputs of env '{project.env}'")
     for planned in plan.inputs:
@@ -159,7 +157,5 @@ def _shorten(place: Path, project: Path) -> str:
     return str(place)
 
 
-def _size(size: int | None) -> str:
-    if size is None:
-        return "?"
-    return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"
+def _size(num_bytes: int | None) -> str:
+    return "?" if num_bytes is None else show_bytes(num_bytes)

@@ -1,6 +1,5 @@
 """``kedro forget``: have nodes run again although nothing has changed."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -63,7 +62,6 @@ def _forgotten(record: NodeRecord) -> NodeRecord:
         node=record.node,
         outcome="forgotten",
         fingerprint=record.fingerprint,
-        time=datetime.now(UTC).isoformat(timespec="milliseconds"),
         command="kedro forget",
         package_version=__version__,
     )

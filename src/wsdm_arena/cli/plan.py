@@ -1,6 +1,5 @@
 """``kedro plan``: what a whole run will take, before it is begun."""
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +9,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from wsdm_arena.cli.console import wide_console
-from wsdm_arena.cli.project import Project, open_project, project_options
+from wsdm_arena.cli.console import print_json, wide_console
+from wsdm_arena.cli.project import Project, json_option, open_project, project_options
 from wsdm_arena.freshness.states import Freshness, State
 from wsdm_arena.planning import report
 from wsdm_arena.planning.inputs import missing_outside
@@ -21,8 +20,8 @@ from wsdm_arena.runs.ledger import Ledger
 
 
 @click.command()
+@json_option()
 @project_options
-@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 def plan(env: str | None, params: dict[str, Any], as_json: bool) -> None:
     """Show every job with its command, tokens, memory, disk and hours.
 
@@ -35,7 +34,7 @@ def plan(env: str | None, params: dict[str, Any], as_json: bool) -> None:
         made = make_plan(project.config, project.data_root, pending=_find_pending(project))
         missing = find_missing(project, made)
     if as_json:
-        click.echo(json.dumps({"env": project.env, **made.to_dict(), "missing": missing}, indent=2))
+        print_json({"env": project.env, **made.to_dict(), "missing": missing})
         return
     _show(wide_console(), project, made, missing)
 

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from wsdm_arena import __version__
@@ -42,7 +41,6 @@ class Journal:
                 outcome="fresh",
                 node=state.node,
                 fingerprint=state.work.fingerprint,
-                time=_now(),
                 **self._about_the_run(),
             )
         )
@@ -79,7 +77,6 @@ class Journal:
             outcome="done",
             node=state.node,
             fingerprint=state.work.fingerprint,
-            time=_now(),
             reasons=state.reasons,
             code_format=state.work.code_format,
             parameters=state.work.parameters,
@@ -98,7 +95,3 @@ class Journal:
             "git_commit": self.git_commit,
             "package_version": __version__,
         }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -12,7 +12,7 @@ from kedro.pipeline.node import Node
 from pydantic import BaseModel
 
 from wsdm_arena.config import describe_effect
-from wsdm_arena.io.contents import files_of, keeps_contents, newest_version
+from wsdm_arena.io.contents import files_of, keeps_contents, newest_version, path_of
 from wsdm_arena.io.tokens import TokensDataset
 from wsdm_arena.runs.digests import DigestCache
 from wsdm_arena.runs.entry_names import is_parameter, untranscoded
@@ -113,6 +113,6 @@ def _describe_dataset(dataset: Any, cache: DigestCache) -> Stored:
             return ABSENT
         digest, size = cache.digest(files)
     except OSError as error:  # a link that leads nowhere, a file that nobody may read
-        logger.warning("%s cannot be read: %s", getattr(dataset, "_filepath", dataset), error)
+        logger.warning("%s cannot be read: %s", path_of(dataset) or dataset, error)
         return UNREADABLE
     return Stored(digest=digest, size=size, version=newest_version(dataset))

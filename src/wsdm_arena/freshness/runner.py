@@ -15,6 +15,7 @@ from wsdm_arena.freshness.node_work import describe_stored
 from wsdm_arena.freshness.restore import restore_outputs
 from wsdm_arena.freshness.states import Freshness, NodeState, State
 from wsdm_arena.runs.digests import DigestCache
+from wsdm_arena.runs.excerpts import show_first
 from wsdm_arena.runs.ledger import Ledger
 from wsdm_arena.runs.work import Work, collecting_work
 
@@ -82,7 +83,7 @@ class _Run:
             logger.debug("%s is up to date", node.name)
             self._journal.note_fresh(state)
             return
-        logger.info("%s (%s): %s", node.name, position, _shown_reasons(state))
+        logger.info("%s (%s): %s", node.name, position, show_first(state.reasons, _SHOWN_REASONS, separator="; "))
         if self._take_again(node, state):
             self._num_taken += 1
         else:
@@ -124,8 +125,3 @@ class _Run:
             self._journal.note_failed(state, error, work=work, seconds=time.monotonic() - began)
             raise
         self._journal.note_done(state, outputs, work=work, seconds=time.monotonic() - began)
-
-
-def _shown_reasons(state: NodeState) -> str:
-    more = len(state.reasons) - _SHOWN_REASONS
-    return "; ".join(state.reasons[:_SHOWN_REASONS]) + (f"; and {more} more" if more > 0 else "")

@@ -1,6 +1,5 @@
 """Hashes of file contents, remembered by what the file system says, so that a second look at 20 GB takes no time."""
 
-import hashlib
 import json
 import logging
 import os
@@ -8,7 +7,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from wsdm_arena.runs.files import replacing_file
+from wsdm_arena.runs.files import replacing_file, sha256_of
 from wsdm_arena.runs.fingerprint import fingerprint
 
 logger = logging.getLogger(__name__)
@@ -58,8 +57,7 @@ class DigestCache:
         known = self._entries.get(key)
         if known is not None and known[:2] == stamp:
             return str(known[2])
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = sha256_of(file)
         if time.time_ns() - state.st_mtime_ns > _SETTLED_NS:
             self._entries[key] = [*stamp, digest]
             self._has_news = True

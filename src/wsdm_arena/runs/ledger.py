@@ -8,10 +8,11 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wsdm_arena.runs.work import Work
 
@@ -50,7 +51,7 @@ class NodeRecord(BaseModel):
     ``forgotten``: somebody wants it to run again."""
     fingerprint: str
     """Of everything that the node's result depends on."""
-    time: str
+    time: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
     """When it ended: ISO 8601, UTC."""
     reasons: tuple[str, ...] = ()
     """Why it was run."""
