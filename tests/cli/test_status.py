@@ -69,3 +69,16 @@ def test_people_are_shown_stages_and_the_first_reasons(used):
     assert "more reasons" not in everything
     total = len(told_by_node(used.call(status, "--json")))
     assert lines[-1] == f"0 of {total} nodes are up to date. kedro run does the rest."
+
+
+def test_a_file_that_cannot_be_read_is_one_message(used_folder, monkeypatch):
+    from wsdm_arena.freshness.states import Freshness
+
+    def unreadable(self, pipeline):
+        raise PermissionError(13, "Permission denied", "weights")
+
+    monkeypatch.setattr(Freshness, "survey", unreadable)
+    shown = used_folder.call(status)
+    assert shown.exit_code == 1
+    assert "Permission denied: 'weights'" in shown.output
+    assert "Traceback" not in shown.output

@@ -88,5 +88,5 @@ def open_project(env: str | None, params: dict[str, Any]) -> Iterator[Project]:
                 parameters=loader["parameters"],
                 config=ProjectConfig.model_validate(tree),
             )
-    except UserError as error:
+    except (UserError, OSError) as error:  # a file that cannot be read, a disk that is full: the message names it
         raise click.ClickException(str(error)) from None
