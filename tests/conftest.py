@@ -13,7 +13,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell's background
 
 @pytest.fixture(autouse=True, scope="module")
 def search_paths() -> Iterator[None]:
-    """Kedro puts a project's ``src`` into ``PYTHONPATH`` and ``sys.path`` when it is bootstrapped; here it is removed."""
+    """Kedro puts a project's ``src`` into ``PYTHONPATH`` and ``sys.path`` when bootstrapped; here it goes again."""
     variable, path = os.environ.get("PYTHONPATH"), list(sys.path)
     yield
     sys.path[:] = path
