@@ -313,3 +313,13 @@ def test_building_a_store_needs_no_torch(tmp_path, tokenizer_dir):
     worker = start_python("build(*arguments); print('torch' in sys.modules)", tmp_path, tokenizer_dir)
     assert worker.communicate(timeout=60)[0] == b"False\n"
     assert len(TokenStore.open(next(tmp_path.iterdir()))) == 3
+
+
+def test_a_store_whose_contents_were_changed_is_refused_by_name(tmp_path, tokenizer_dir):
+    path = build(tmp_path, tokenizer_dir)
+    tokens = path / "tokens.bin"
+    content = bytearray(tokens.read_bytes())
+    content[0] ^= 1
+    tokens.write_bytes(bytes(content))
+    with pytest.raises(TokenStoreError, match=r"tokens\.bin is damaged; delete the store"):
+        build(tmp_path, tokenizer_dir)

@@ -48,7 +48,7 @@ def _find(name: str, nodes: list[Node]) -> list[Node]:
     found = [
         node
         for node in nodes
-        if name == node.name or name in node.tags or f"{node.namespace or ''}.".startswith(f"{name}.")
+        if name == node.name or name in node.tags or (node.namespace and f"{node.namespace}.".startswith(f"{name}."))
     ]
     if not found:
         known = sorted({node.namespace or node.name for node in nodes})

@@ -109,7 +109,11 @@ def describe_stored(names: list[str], catalog: DataCatalog, cache: DigestCache) 
 def _describe_dataset(dataset: Any, cache: DigestCache) -> Stored:
     try:
         files = files_of(dataset)
-        if not files or (isinstance(dataset, TokensDataset) and dataset.lacks_tables()):
+        if isinstance(dataset, TokensDataset) and files:
+            if dataset.lacks_tables():
+                return ABSENT
+            files = [*files, *dataset.files()]
+        if not files:
             return ABSENT
         digest, size = cache.digest(files)
     except OSError as error:  # a link that leads nowhere, a file that nobody may read

@@ -114,9 +114,6 @@ def stage_and_judge(node: Node) -> tuple[str, str | None]:
 
 
 def _progress(members: Iterable[Node], states: Mapping[str, NodeState], catalog: DataCatalog) -> Progress | None:
-    for node in members:
-        if states[node.name].state in (State.STALE, State.MISSING):
-            return find_progress(node, catalog)  # only the first of them would be run on what is there now
-        if states[node.name].state is State.WAITING:
-            return None
-    return None
+    """Of the stage's training, on the inputs that are there now; if these change first, another one will run."""
+    pending = (node for node in members if states[node.name].state is not State.FRESH)
+    return next((progress for node in pending if (progress := find_progress(node, catalog))), None)

@@ -28,12 +28,16 @@ class TokensDataset(AtomicJSONDataset):
         """Keep the directories' names, which are hashes of their contents."""
         super().save({table: Path(path).name for table, path in data.items()})
 
-    def lacks_tables(self) -> bool:
-        """Whether a directory that the entry names is gone or incomplete: it must be made again."""
+    def files(self) -> list[Path]:
+        """The directories of its token tables, whose contents are what a judge reads."""
         try:
-            return any(not Path(path, MANIFEST).is_file() for path in self.load().values())
+            return [Path(path) for path in self.load().values()]
         finally:
             self.release()  # Kedro remembers which version is the newest
+
+    def lacks_tables(self) -> bool:
+        """Whether a directory that the entry names is gone or incomplete: it must be made again."""
+        return any(not Path(path, MANIFEST).is_file() for path in self.files())
 
     def _place(self, name: str) -> Path:
         return (self._store / name).resolve()

@@ -24,7 +24,7 @@ from wsdm_arena.prompts.pairs import PairTexts, encode_pair_ids
 from wsdm_arena.prompts.store_writer import StoreWriter
 from wsdm_arena.prompts.template import RenderedTemplate
 from wsdm_arena.prompts.tokenizers import count_token_ids, fingerprint_tokenizer, load_tokenizer
-from wsdm_arena.runs.files import MANIFEST
+from wsdm_arena.runs.files import MANIFEST, sha256_of
 from wsdm_arena.runs.formats import TOKENS_FORMAT
 from wsdm_arena.runs.work import record_work
 
@@ -75,7 +75,8 @@ def build_token_store(
 
     Raises:
         PromptError: Table, tokenizer, template and truncation do not go together.
-        TokenStoreError: A directory of the store's name is there, but is no complete store.
+        TokenStoreError: A directory of the store's name is there, but is no complete store, or its contents are not as
+            they were written.
     """
     tokenizer = load_tokenizer(tokenizer_dir, revision=revision)
     texts = PairTexts.from_frame(pairs, table=table)
@@ -89,7 +90,7 @@ def build_token_store(
     }
     path = Path(root) / f"{table}.{hash_identity(identity)}"
     if path.exists():
-        TokenStore.open(path)
+        _require_undamaged(TokenStore.open(path))
         logger.info("tokens of %s are there already: %s", table, path)
         record_work("tokens", path.name, "reused", path)
         return path
@@ -232,6 +233,13 @@ def _describe_truncation(truncation: TruncationConfig, policy: TruncationPolicy)
         "marker": truncation.marker,
         **getattr(truncation, policy).model_dump(),
     }
+
+
+def _require_undamaged(store: "TokenStore") -> None:
+    """Compare a store that was made before with what was written; a training would learn from whatever is there now."""
+    for name, written in store.manifest["sha256"].items():
+        if sha256_of(store.path / name) != written:
+            raise TokenStoreError(f"token store {store.path}: {name} is damaged; delete the store and build it again")
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wsdm_arena.prompts.battles import NUM_FIELDS, BattleTokenizer, TokenizedBattles
 from wsdm_arena.prompts.pairs import BattleTexts, PairTexts
 from wsdm_arena.runs.directories import partial_directory
-from wsdm_arena.runs.files import MANIFEST, flush
+from wsdm_arena.runs.files import MANIFEST, flush, sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +94,7 @@ class StoreWriter:
             "rendered_template": tokenizer.template.to_dict(),
             **_count(edges, columns, tokenizer.template.num_constant_tokens),
             "files": {f.name: f.stat().st_size for f in sorted(self._partial.iterdir())},
+            "sha256": {f.name: sha256_of(f) for f in sorted(self._partial.iterdir())},
         }
         (self._partial / MANIFEST).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
         for path in (*self._partial.iterdir(), self._partial):

@@ -41,7 +41,7 @@ class DigestCache:
                 self._entries = {
                     key: entry for key, entry in entries.items() if isinstance(entry, list) and len(entry) == 3
                 }
-            except (ValueError, AttributeError):
+            except (ValueError, AttributeError, OSError):
                 logger.warning("%s is damaged; contents are hashed anew", path)
 
     @classmethod

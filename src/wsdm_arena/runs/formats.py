@@ -12,7 +12,7 @@ TRAINING_FORMAT = 1
 """A training: checkpoint and held-out predictions."""
 SCORING_FORMAT = 1
 """The scoring of a whole table."""
-TOKENS_FORMAT = 1
+TOKENS_FORMAT = 2
 """A token table."""
 BACKBONE_FORMAT = 2
 """An imported backbone."""
