@@ -53,7 +53,7 @@ def test_from_scratch_and_killed_on_the_way_everything_is_the_same(finished, tmp
     """Stopped in a student's training; meanwhile nobody else may run there, and afterwards it goes on."""
     disturbed = type(finished)(tmp_path)
     disturbed.run("--pipelines", "simulated_arena")
-    often = {"training.checkpoint.every_updates": 1}
+    often = {"training.checkpoint.every_updates": 1, "training.log_every_updates": 1}
     child = subprocess.Popen(
         disturbed.command(**often),
         cwd=PROJECT,
@@ -66,7 +66,7 @@ def test_from_scratch_and_killed_on_the_way_everything_is_the_same(finished, tmp
     second = disturbed.run(check=False)
     assert f"in use by process {child.pid}" in second.stdout + second.stderr
     assert "Traceback" not in second.stdout + second.stderr
-    wait_for(lambda: any(student.glob("*/state/*")), child)
+    wait_for(lambda: any(log.stat().st_size for log in student.glob("*/metrics.jsonl")), child)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     (run,) = student.iterdir()

@@ -83,6 +83,17 @@ def test_every_training_is_one_launch(finished):
     assert not list((finished.data_root / "07_model_output" / ".runs").rglob("torchrun.log"))
 
 
+def test_the_plan_counts_what_the_trainings_have_read(finished):
+    printed = finished.kedro("plan", "--json")
+    plan = json.loads(printed[printed.index("{") :])
+    jobs = {job["name"]: job for job in plan["jobs"]}
+    for training in TRAININGS:
+        (run,) = (finished.data_root / "06_models" / ".runs" / training).iterdir()
+        last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+        assert jobs[training]["tokens"] == {"value": last["tokens"], "basis": "exact"}, training
+        assert jobs[training]["updates"] == {"value": last["updates"], "basis": "exact"}, training
+
+
 def test_pseudo_labels_know_who_made_them_and_keep_clear_of_what_is_tested_on(finished):
     battles = table(finished, "03_primary", "battles.parquet")
     test_pairs = table(finished, "03_primary", "test_pairs.parquet")
@@ -343,14 +354,3 @@ def test_a_stopped_kedro_run_leaves_no_process_and_goes_on_later(finished, stop_
     assert set(runs.iterdir()) - before == {run_dir}
     updates = [json.loads(line)["update"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     assert updates == sorted(set(updates))
-
-
-def test_the_plan_counts_what_the_trainings_have_read(finished):
-    printed = finished.kedro("plan", "--json")
-    plan = json.loads(printed[printed.index("{") :])
-    jobs = {job["name"]: job for job in plan["jobs"]}
-    for training in TRAININGS:
-        (run,) = (finished.data_root / "06_models" / ".runs" / training).iterdir()
-        last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-        assert jobs[training]["tokens"] == {"value": last["tokens"], "basis": "exact"}, training
-        assert jobs[training]["updates"] == {"value": last["updates"], "basis": "exact"}, training
