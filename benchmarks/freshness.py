@@ -75,12 +75,13 @@ def preflight(params: str, repeats: int) -> float:
     """Median seconds of everything that is checked before the first node, in a process that is warm."""
     os.chdir(PROJECT)
     bootstrap_project(PROJECT)
+    from kedro.framework.cli.utils import _split_params  # the only parser of what --params takes
     from kedro.framework.project import pipelines
     from kedro.io.core import generate_timestamp
 
     from wsdm_arena.session import UpToDateSession
 
-    values = dict(item.split("=", 1) for item in params.split(","))
+    values = _split_params(None, None, params)
     with UpToDateSession.create(project_path=PROJECT, runtime_params=values, save_on_close=False) as session:
         context = session.load_context()
         catalog, pipeline = context.catalog, pipelines["__default__"]
