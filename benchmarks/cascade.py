@@ -24,7 +24,7 @@ import torch
 from wsdm_arena.config import HeadConfig, ProjectConfig, SimulationConfig
 from wsdm_arena.judging.cascade import CascadeResult, run_cascade
 from wsdm_arena.judging.reading import CascadeJudge
-from wsdm_arena.modeling.judge import Judge, build_judge
+from wsdm_arena.modeling.judge import JudgeModel, build_judge
 from wsdm_arena.preferences.test_pairs import build_test_pairs
 from wsdm_arena.prompts.store import TokenStore, build_token_store
 from wsdm_arena.scoring.cascade import decide, differences
@@ -48,7 +48,7 @@ class Contender:
     mean: float = 0.0
     spread: float = MARGIN_SPREAD
 
-    def load(self) -> Judge:
+    def load(self) -> JudgeModel:
         """Backbone and stretched head."""
         seed = list(WEIGHTS).index(self.name)
         judge = build_judge(BACKBONES / self.name, head=HeadConfig(dropout=0.0), num_classes=2, head_seed=seed)

@@ -30,7 +30,7 @@ from transformers import AutoModel, Gemma2Config, LlamaConfig, PreTrainedConfig,
 from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.batching.planner import plan_update
 from wsdm_arena.config import HeadConfig
-from wsdm_arena.modeling.judge import Judge, new_judge
+from wsdm_arena.modeling.judge import JudgeModel, new_judge
 
 MEDIAN_TOKENS, SHORTEST, LONGEST = 250, 50, 1_024
 TOKENS_PER_MICRO_BATCH = 4_096
@@ -92,19 +92,19 @@ def gemma2(hidden_size: int, num_layers: int) -> Gemma2Config:
     )
 
 
-def read_segments(judge: Judge, work: Work, members: list[int]) -> torch.Tensor:
+def read_segments(judge: JudgeModel, work: Work, members: list[int]) -> torch.Tensor:
     """Our way."""
     return judge(PackedBatch.from_sequences([work.sequences[number] for number in members]))
 
 
-def read_dense(judge: Judge, rival: PreTrainedModel, work: Work, members: list[int]) -> torch.Tensor:
+def read_dense(judge: JudgeModel, rival: PreTrainedModel, work: Work, members: list[int]) -> torch.Tensor:
     """Packed rows with transformers' mask over all pairs of tokens."""
     batch = PackedBatch.from_sequences([work.sequences[number] for number in members])
     states = rival(input_ids=batch.input_ids[None], position_ids=batch.position_ids[None], use_cache=False)
     return judge.head(states.last_hidden_state[0, batch.cu_seqlens[1:].long() - 1])
 
 
-def read_padded(judge: Judge, rival: PreTrainedModel, work: Work, members: list[int]) -> torch.Tensor:
+def read_padded(judge: JudgeModel, rival: PreTrainedModel, work: Work, members: list[int]) -> torch.Tensor:
     """Rows padded on the right to the longest."""
     lengths = torch.tensor([len(work.sequences[number]) for number in members])
     ids = torch.zeros(len(members), int(lengths.max()), dtype=torch.int64)

@@ -16,7 +16,7 @@ from wsdm_arena.judging.bundle import Bundle, BundleError, BundlePrompt, write_b
 from wsdm_arena.modeling.backbone import load_backbone, load_config
 from wsdm_arena.modeling.checkpoint import CheckpointError, load_judge, save_judge
 from wsdm_arena.modeling.head import Head
-from wsdm_arena.modeling.judge import Judge
+from wsdm_arena.modeling.judge import JudgeModel
 from wsdm_arena.prompts.tokenizers import load_tokenizer
 from wsdm_arena.runs.files import describe_file
 from wsdm_arena.runs.fingerprint import manifest_digest
@@ -53,7 +53,7 @@ def make_checkpoint(
         for parameter in backbone.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=1e-4)
     head = Head(HeadConfig(kind=kind, dropout=0.2), 128, 2, seed=0)
-    judge = Judge(backbone, head, sliding_window=sliding_window).to(dtype)
+    judge = JudgeModel(backbone, head, sliding_window=sliding_window).to(dtype)
     return save_judge(judge, target, tokenizer_dir=source, manifest={"fingerprint": "abc", "stage": "final"})
 
 
@@ -83,7 +83,7 @@ def batch() -> PackedBatch:
     return PackedBatch.from_sequences([generator.integers(10, 2048, length) for length in (5, 150, 80, 1)])
 
 
-def read(judge: Judge, batch: PackedBatch) -> torch.Tensor:
+def read(judge: JudgeModel, batch: PackedBatch) -> torch.Tensor:
     with torch.no_grad():
         return judge(batch)
 

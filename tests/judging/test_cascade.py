@@ -20,7 +20,7 @@ from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.config import HeadConfig, TemplateConfig, TruncationConfig
 from wsdm_arena.judging.cascade import CascadeResult, run_cascade
 from wsdm_arena.judging.reading import CascadeJudge
-from wsdm_arena.modeling.judge import Judge, build_judge
+from wsdm_arena.modeling.judge import JudgeModel, build_judge
 from wsdm_arena.preferences.test_pairs import build_test_pairs
 from wsdm_arena.prompts.store import TokenStore, build_token_store
 from wsdm_arena.scoring.cascade import CascadeError, decide, differences
@@ -530,7 +530,7 @@ TRUNCATION = TruncationConfig.model_validate(
 )
 
 
-def load_tiny(family: str) -> Judge:
+def load_tiny(family: str) -> JudgeModel:
     """A committed backbone with a random head, an instance of its own each time."""
     seed = {"gemma": 0, "llama": 1}[family]
     return build_judge(
@@ -545,7 +545,7 @@ class Tiny:
     margins: dict[str, tuple[float, float]]
     """Mean and spread of the difference of a random head's logits."""
 
-    def load(self, family: str) -> Judge:
+    def load(self, family: str) -> JudgeModel:
         """A judge whose head is shifted and stretched until it is unsure of some pairs and sure of others."""
         judge, (mean, spread) = load_tiny(family), self.margins[family]
         with torch.no_grad():
@@ -597,7 +597,7 @@ def tiny(tmp_path_factory) -> Tiny:
     return Tiny(pairs, stores, margins)
 
 
-def read_all(judge: Judge, store: Path, pairs: pd.DataFrame, order: str) -> pd.DataFrame:
+def read_all(judge: JudgeModel, store: Path, pairs: pd.DataFrame, order: str) -> pd.DataFrame:
     """What the predictor that scores everything else says of every row, in the order of the table."""
     opened = TokenStore.open(store)
     ids = pairs["pair_id"].unique().tolist()
@@ -667,7 +667,7 @@ def test_real_judges_are_freed_before_the_next_is_loaded(tiny):
     alive: list[weakref.ref] = []
     at_loading: list[int] = []
 
-    def load(family: str) -> Judge:
+    def load(family: str) -> JudgeModel:
         at_loading.append(sum(reference() is not None for reference in alive))
         judge = tiny.load(family)
         alive.append(weakref.ref(judge.backbone.embed_tokens.weight))
@@ -686,7 +686,7 @@ def test_real_judges_are_freed_before_the_next_is_loaded(tiny):
 def test_an_error_while_reading_frees_the_judge_and_leaves_no_thread(tiny):
     alive: list[weakref.ref] = []
 
-    def load() -> Judge:
+    def load() -> JudgeModel:
         judge = tiny.load("gemma")
         alive.append(weakref.ref(judge.backbone.embed_tokens.weight))
         return judge

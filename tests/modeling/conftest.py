@@ -7,7 +7,7 @@ from transformers import AutoModel, Gemma2Config, Gemma3TextConfig, LlamaConfig,
 
 from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.config import HeadConfig
-from wsdm_arena.modeling.judge import Judge, new_judge
+from wsdm_arena.modeling.judge import JudgeModel, new_judge
 
 torch.set_num_threads(1)
 
@@ -43,7 +43,7 @@ def family_config(family: str) -> PreTrainedConfig:
     return LlamaConfig(**SIZES) if family == "llama" else Qwen2Config(**SIZES)
 
 
-def make_judge(family: str, *, sliding_window: bool = True, attention: str = "segments", **head) -> Judge:
+def make_judge(family: str, *, sliding_window: bool = True, attention: str = "segments", **head) -> JudgeModel:
     """A judge in evaluation mode whose weights are large enough for tokens to matter to one another."""
     judge = new_judge(
         family_config(family),
@@ -61,7 +61,7 @@ def make_judge(family: str, *, sliding_window: bool = True, attention: str = "se
 
 
 def read_alone(
-    judge: Judge, sequences: list[np.ndarray], **config_changes
+    judge: JudgeModel, sequences: list[np.ndarray], **config_changes
 ) -> tuple[torch.nn.Module, list[torch.Tensor]]:
     """Transformers' own eager attention on each sequence by itself: the independent reference."""
     config = type(judge.config).from_dict({**judge.config.to_dict(), **config_changes})

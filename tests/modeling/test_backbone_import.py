@@ -22,7 +22,7 @@ from wsdm_arena.modeling.backbone_import import BackboneError, import_backbone, 
 from wsdm_arena.modeling.checkpoint import save_judge
 from wsdm_arena.modeling.head import Head
 from wsdm_arena.modeling.inference_layout import write_fused_checkpoint
-from wsdm_arena.modeling.judge import Judge
+from wsdm_arena.modeling.judge import JudgeModel
 from wsdm_arena.modeling.weight_files import find_weight_files, open_weights
 from wsdm_arena.runs.files import describe_file
 from wsdm_arena.runs.fingerprint import manifest_digest
@@ -134,7 +134,7 @@ def test_an_imported_judge_reads_as_transformers_reads_the_original_weights(fami
     """Packed and through our attention, against each sequence alone through transformers' eager one."""
     path = import_backbone(fused_source(family, tmp_path / "source"), backbone=FUSED, root=root)
     config = load_config(path, sliding_window=True)
-    judge = Judge(load_backbone(path, config, dtype=torch.float32), Head(HeadConfig(), 128, 2, seed=0)).eval()
+    judge = JudgeModel(load_backbone(path, config, dtype=torch.float32), Head(HeadConfig(), 128, 2, seed=0)).eval()
     reference = AutoModel.from_config(
         AutoConfig.from_pretrained(BACKBONES / family), attn_implementation="eager", dtype="float32"
     )

@@ -39,7 +39,7 @@ from wsdm_arena.modeling.checkpoint import (
 from wsdm_arena.modeling.checkpoint import read_manifest as read_checkpoint_manifest
 from wsdm_arena.modeling.head import Head
 from wsdm_arena.modeling.inference_layout import load_fused_checkpoint, write_fused_files
-from wsdm_arena.modeling.judge import Judge
+from wsdm_arena.modeling.judge import JudgeModel
 from wsdm_arena.modeling.manifest import ManifestError, read_manifest, write_manifest
 from wsdm_arena.modeling.weight_files import SAFETENSORS, WeightFileError
 from wsdm_arena.runs.directories import replacing_directory
@@ -197,7 +197,7 @@ class Bundle:
         attention: AttentionName = "auto",
         dtype: str | torch.dtype | None = None,
         device: torch.device | str | None = None,
-    ) -> Judge:
+    ) -> JudgeModel:
         """Load the judge, in evaluation mode.
 
         Of two layouts the plain one is read, unless only the fused one holds what is asked for, float16: it need not be
@@ -226,7 +226,7 @@ class Bundle:
             return True
         return "fused" in self.layouts and wanted == FUSED_DTYPE != as_dtype(self.manifest["dtype"])
 
-    def _load_fused(self, attention: AttentionName, dtype: torch.dtype) -> Judge:
+    def _load_fused(self, attention: AttentionName, dtype: torch.dtype) -> JudgeModel:
         sliding_window: bool = self.manifest["sliding_window"]
         backbone, weights = load_fused_checkpoint(self.path / FUSED, sliding_window=sliding_window, dtype=dtype)
         head = Head(
@@ -236,7 +236,7 @@ class Bundle:
             head.load_state_dict(weights, strict=True)
         except RuntimeError as error:
             raise LayoutError(f"{self.path / FUSED}: {error}") from error
-        return Judge(backbone, head.to(dtype), attention=attention, sliding_window=sliding_window)
+        return JudgeModel(backbone, head.to(dtype), attention=attention, sliding_window=sliding_window)
 
 
 def _add_plain(checkpoint: Path, target: Path, files: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

@@ -14,7 +14,7 @@ import torch
 from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.batching.planner import ORDERS, IntArray
 from wsdm_arena.modeling.devices import choose_devices
-from wsdm_arena.modeling.judge import Judge
+from wsdm_arena.modeling.judge import JudgeModel
 from wsdm_arena.modeling.layer_split import SplitJudge
 from wsdm_arena.prompts.store import TokenStore
 from wsdm_arena.scoring.cascade import CascadeError, FloatArray, differences
@@ -49,7 +49,7 @@ class CascadeJudge:
 
     @classmethod
     def from_store(
-        cls, name: str, load: Callable[[], Judge], store: TokenStore | Path, *, devices: Sequence[str] = ("auto",)
+        cls, name: str, load: Callable[[], JudgeModel], store: TokenStore | Path, *, devices: Sequence[str] = ("auto",)
     ) -> "CascadeJudge":
         """Read from a token store, on one device or split over several.
 
@@ -71,7 +71,7 @@ class CascadeJudge:
 
 
 @contextmanager
-def open_judge(load: Callable[[], Judge], devices: Sequence[torch.device | str]) -> Iterator[SplitJudge]:
+def open_judge(load: Callable[[], JudgeModel], devices: Sequence[torch.device | str]) -> Iterator[SplitJudge]:
     """Load a judge, place it, and free its memory at the end.
 
     Args:

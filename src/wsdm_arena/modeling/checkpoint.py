@@ -26,7 +26,7 @@ from wsdm_arena.modeling.attention import UnsupportedJudgeError
 from wsdm_arena.modeling.backbone import as_dtype, load_backbone, load_config
 from wsdm_arena.modeling.backbone_weights import plain_config, require_castable
 from wsdm_arena.modeling.head import Head
-from wsdm_arena.modeling.judge import Judge
+from wsdm_arena.modeling.judge import JudgeModel
 from wsdm_arena.modeling.manifest import ManifestError, write_manifest
 from wsdm_arena.modeling.manifest import read_manifest as read_any_manifest
 from wsdm_arena.modeling.weight_files import (
@@ -67,7 +67,7 @@ class CheckpointError(UserError, RuntimeError):
 
 
 def save_judge(
-    judge: Judge,
+    judge: JudgeModel,
     directory: Path,
     *,
     tokenizer_dir: Path | None = None,
@@ -140,7 +140,7 @@ def load_judge(
     dtype: str | torch.dtype | None = None,
     model_type: str | None = None,
     verify_checksums: bool | None = None,
-) -> Judge:
+) -> JudgeModel:
     """Load a judge, after making sure that its checkpoint is whole.
 
     Args:
@@ -174,7 +174,7 @@ def load_judge(
             require_castable(backbone.state_dict(), open_weights(find_weight_files(directory)))
     except (RuntimeError, WeightFileError) as error:
         raise CheckpointError(f"{directory}: {error}") from error
-    return Judge(backbone, head, attention=attention, sliding_window=manifest["sliding_window"])
+    return JudgeModel(backbone, head, attention=attention, sliding_window=manifest["sliding_window"])
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:

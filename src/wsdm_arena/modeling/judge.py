@@ -25,7 +25,7 @@ VOCABULARY_CHUNK = 1 << 25
 """Next-token logits that are held at once: 128 MiB in float32."""
 
 
-class Judge(nn.Module):
+class JudgeModel(nn.Module):
     """Read packed battles, give logits.
 
     A key-value cache would make transformers treat the row as one sequence, so the judge has none and refuses a
@@ -188,7 +188,7 @@ def build_judge(
     dtype: str | torch.dtype = torch.float32,
     head_seed: int = 0,
     old_head: Sequence[str] = (),
-) -> Judge:
+) -> JudgeModel:
     """Put a fresh head on a pretrained backbone.
 
     Args:
@@ -210,7 +210,7 @@ def build_judge(
     config = load_config(backbone, revision=revision, sliding_window=sliding_window)
     model = load_backbone(backbone, config, dtype=as_dtype(dtype), revision=revision, old_head=old_head)
     classifier = Head(head, config.hidden_size, num_classes, seed=head_seed).to(model.dtype)
-    return Judge(model, classifier, attention=attention, sliding_window=sliding_window)
+    return JudgeModel(model, classifier, attention=attention, sliding_window=sliding_window)
 
 
 def new_judge(
@@ -222,7 +222,7 @@ def new_judge(
     attention: AttentionName = "auto",
     sliding_window: bool = True,
     dtype: str | torch.dtype = torch.float32,
-) -> Judge:
+) -> JudgeModel:
     """Make a judge with random weights; torch's global generator is left as it was.
 
     Args:
@@ -236,4 +236,4 @@ def new_judge(
     """
     model = new_backbone(config, sliding_window=sliding_window, dtype=as_dtype(dtype), seed=seed)
     classifier = Head(head, config.hidden_size, num_classes, seed=seed).to(model.dtype)
-    return Judge(model, classifier, attention=attention, sliding_window=sliding_window)
+    return JudgeModel(model, classifier, attention=attention, sliding_window=sliding_window)

@@ -21,7 +21,7 @@ from torch import nn
 from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.modeling.attention import AttentionPlan, UnsupportedJudgeError, plan_attention
 from wsdm_arena.modeling.devices import as_device
-from wsdm_arena.modeling.judge import Judge
+from wsdm_arena.modeling.judge import JudgeModel
 
 StageObserver = Callable[[Literal["enter", "leave"], int, int], None]
 """Told that a stage is entered or left: the event, the stage, the number of the micro-batch."""
@@ -58,7 +58,7 @@ class SplitJudge:
     """
 
     def __init__(
-        self, judge: Judge, devices: Sequence[torch.device | str], *, on_stage: StageObserver | None = None
+        self, judge: JudgeModel, devices: Sequence[torch.device | str], *, on_stage: StageObserver | None = None
     ) -> None:
         self.devices = tuple(as_device(device) for device in devices)
         self.stages = split_layers(len(judge.decoder_layers), len(self.devices))
@@ -265,7 +265,7 @@ def _device_of(value: torch.Tensor | AttentionPlan) -> torch.device:
     return value.device if isinstance(value, torch.Tensor) else value.cu_seqlens.device
 
 
-def _place(judge: Judge, stages: Sequence[range], devices: Sequence[torch.device]) -> None:
+def _place(judge: JudgeModel, stages: Sequence[range], devices: Sequence[torch.device]) -> None:
     """Move every part to the device of its stage; never the whole judge to one of them, which may be too small."""
     if len(devices) == 1:
         judge.to(devices[0])

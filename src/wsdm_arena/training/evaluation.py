@@ -10,7 +10,7 @@ from torch.distributed.fsdp import FSDPModule
 from wsdm_arena.config import RunConfig
 from wsdm_arena.distributed import DistributedContext
 from wsdm_arena.metrics import accuracy, log_loss
-from wsdm_arena.modeling.judge import Judge
+from wsdm_arena.modeling.judge import JudgeModel
 from wsdm_arena.scoring.predictor import score_pairs
 from wsdm_arena.training.data import LabelledBattles
 from wsdm_arena.training.progress import StageProgress
@@ -41,7 +41,7 @@ class Evaluator:
     context: DistributedContext
     template_hash: str
 
-    def predict(self, judge: Judge, battles: LabelledBattles, *, judge_fingerprint: str) -> pd.DataFrame | None:
+    def predict(self, judge: JudgeModel, battles: LabelledBattles, *, judge_fingerprint: str) -> pd.DataFrame | None:
         """Read every pair of the battles in both orders. A collective.
 
         Returns:

@@ -12,7 +12,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from wsdm_arena.config import RunConfig
 from wsdm_arena.distributed import DistributedContext
 from wsdm_arena.modeling.checkpoint import load_judge, read_manifest, save_judge_state
-from wsdm_arena.modeling.judge import Judge
+from wsdm_arena.modeling.judge import JudgeModel
 from wsdm_arena.training.data import load_run_data
 from wsdm_arena.training.evaluation import Evaluator, evaluate_predictions
 from wsdm_arena.training.resume import ResumeStates
@@ -68,14 +68,14 @@ class Session:
         self._states.delete()
         self._context.barrier()
 
-    def _load_trained_judge(self) -> Judge:
+    def _load_trained_judge(self) -> JudgeModel:
         logger.info("%s holds the trained judge; scoring it", self._run.model)
         require_same_run(read_manifest(self._run.model).get("fingerprint"), self._config, self._run.model)
         judge = load_judge(self._run.model, attention=self._config.judge.attention)
         prepare_for_training(judge, self._config, self._mesh)
         return judge
 
-    def _train(self) -> Judge:
+    def _train(self) -> JudgeModel:
         if self._context.is_main:
             require_matching_tokens(self._config, self._data.tokenizer_hash)
         judge = build_initial_judge(self._config)
@@ -102,7 +102,7 @@ class Session:
         self._save_judge(judge, self._run.model)
         return judge
 
-    def _score_at_start(self, judge: Judge, evaluations: JsonLines) -> None:
+    def _score_at_start(self, judge: JudgeModel, evaluations: JsonLines) -> None:
         num_pairs = self._config.judge.training.evaluation.battles_at_start
         battles = self._data.held_out.draw_pairs(num_pairs, self._config.seed)
         predictions = self._evaluator.predict(judge, battles, judge_fingerprint=f"{self._config.fingerprint}.start")
@@ -110,7 +110,7 @@ class Session:
             self._run.write_table(self._run.predictions_at_start, predictions)
             evaluations.append({"update": 0, **evaluate_predictions(predictions, battles)})
 
-    def _evaluate_if_due(self, judge: Judge, evaluations: JsonLines, done: int, total: int) -> None:
+    def _evaluate_if_due(self, judge: JudgeModel, evaluations: JsonLines, done: int, total: int) -> None:
         """Score a sample of the held-out pairs, but not after the last update: the end is scored in full."""
         evaluation = self._config.judge.training.evaluation
         if evaluation.every_updates is None or done % evaluation.every_updates or done == total:
@@ -126,7 +126,7 @@ class Session:
         if evaluation.keep_checkpoints:
             self._save_judge(judge, self._run.evaluated_models / f"update-{done:06d}")
 
-    def _save_judge(self, judge: Judge, path: Path) -> None:
+    def _save_judge(self, judge: JudgeModel, path: Path) -> None:
         weights = gather_weights(judge, is_main=self._context.is_main)
         if self._context.is_main:
             save_judge_state(

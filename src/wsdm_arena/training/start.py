@@ -9,12 +9,12 @@ import torch
 
 from wsdm_arena.config import RunConfig
 from wsdm_arena.modeling.checkpoint import load_judge
-from wsdm_arena.modeling.judge import Judge, build_judge
+from wsdm_arena.modeling.judge import JudgeModel, build_judge
 from wsdm_arena.prompts.tokenizers import fingerprint_tokenizer, load_tokenizer
 from wsdm_arena.training.run import RunError
 
 
-def build_initial_judge(config: RunConfig) -> Judge:
+def build_initial_judge(config: RunConfig) -> JudgeModel:
     """Load the initial checkpoint, head included, or put a fresh head on the backbone.
 
     Raises:

@@ -23,7 +23,7 @@ from wsdm_arena.config import RunConfig
 from wsdm_arena.distributed import DistributedContext
 from wsdm_arena.errors import UserError
 from wsdm_arena.modeling.dropout import draw_keep_masks
-from wsdm_arena.modeling.judge import Judge
+from wsdm_arena.modeling.judge import JudgeModel
 from wsdm_arena.training.data import RunData
 from wsdm_arena.training.loss import soft_label_cross_entropy, swap_labels
 from wsdm_arena.training.optimizer import ShardedOptimizer
@@ -82,7 +82,7 @@ class Trainer:
 
     def __init__(
         self,
-        judge: Judge,
+        judge: JudgeModel,
         data: RunData,
         config: RunConfig,
         context: DistributedContext,
@@ -292,7 +292,7 @@ class Trainer:
         return minutes is not None and time.monotonic() - self._last_saved_s >= 60 * minutes
 
 
-def prepare_for_training(judge: Judge, config: RunConfig, mesh: DeviceMesh) -> None:
+def prepare_for_training(judge: JudgeModel, config: RunConfig, mesh: DeviceMesh) -> None:
     """Shard the weights and turn on what the configuration asks for, in place."""
     training = config.judge.training
     if training.activation_checkpointing:  # decoder layers draw no random numbers, so there is no state to preserve
