@@ -15,7 +15,7 @@ from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
 
 from tests.tiny_tokenizers import gemma_style, llama_style, save_tokenizer
 from wsdm_arena.config import TemplateConfig, TruncationConfig
-from wsdm_arena.prompts.progress import show_progress
+from wsdm_arena.progress import show_progress
 from wsdm_arena.prompts.store import TokenStore, TokenStoreError, build_token_store
 from wsdm_arena.prompts.tokenizers import PromptError
 

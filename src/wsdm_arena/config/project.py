@@ -85,10 +85,12 @@ class SimulationConfig(StrictConfig):
 
 
 class ReportingConfig(StrictConfig):
-    """The scoreboard's intervals."""
+    """Intervals of the scoreboard and the report."""
 
     confidence: float = Field(default=0.95, gt=0, lt=1)
     """Chance that the true accuracy lies within the interval shown."""
+    bootstrap_samples: int = Field(default=1_000, ge=100)
+    """How often the held-out prompts are drawn anew, with replacement, to see how far a figure moves."""
 
 
 class ProjectConfig(StrictConfig):
@@ -123,7 +125,7 @@ class ProjectConfig(StrictConfig):
     submission: SubmissionConfig = SubmissionConfig()
     """How test pairs are judged."""
     reporting: ReportingConfig = ReportingConfig()
-    """What the scoreboard shows."""
+    """What scoreboard and report show."""
     planning: PlanningConfig = PlanningConfig()
     """What ``kedro plan`` assumes where nothing is on disk to be looked at; changes no result."""
 

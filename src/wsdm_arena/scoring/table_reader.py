@@ -17,7 +17,7 @@ import torch
 from wsdm_arena.config import ScoringConfig
 from wsdm_arena.distributed import DistributedContext
 from wsdm_arena.modeling.checkpoint import load_judge, read_manifest
-from wsdm_arena.prompts.progress import show_progress
+from wsdm_arena.progress import show_progress
 from wsdm_arena.prompts.store import TokenStore
 from wsdm_arena.scoring.predictor import TokenizedPairs, score_pairs
 from wsdm_arena.scoring.run_directory import PREDICTIONS_SCHEMA, Chunks, ScoringDirectory, ScoringError, split_pairs

@@ -17,7 +17,7 @@ from wsdm_arena.config import (
 )
 from wsdm_arena.config.pseudo_labels import Order
 from wsdm_arena.preferences.selection import SEEN
-from wsdm_arena.prompts.progress import show_progress
+from wsdm_arena.progress import show_progress
 from wsdm_arena.prompts.store import build_token_store
 from wsdm_arena.runs.formats import TOKENS_FORMAT, TRAINING_FORMAT, result_format
 from wsdm_arena.scoring.scoreboard import Provenance, ScoreboardRow, judge_rows, slice_of

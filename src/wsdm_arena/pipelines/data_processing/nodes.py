@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from wsdm_arena.config import BackboneConfig
-from wsdm_arena.prompts.progress import show_progress
+from wsdm_arena.progress import show_progress
 from wsdm_arena.runs.formats import BACKBONE_FORMAT, result_format
 
 

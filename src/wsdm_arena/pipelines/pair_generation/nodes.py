@@ -18,7 +18,7 @@ from wsdm_arena.generation.engines import default_engines
 from wsdm_arena.generation.generate import generate_answers
 from wsdm_arena.generation.requests import PROMPT_COLUMNS, draw_requests, needed_prompts
 from wsdm_arena.processes.parent_death import die_with_parent
-from wsdm_arena.prompts.progress import show_progress
+from wsdm_arena.progress import show_progress
 from wsdm_arena.runs.fingerprint import fingerprint, table_digest
 from wsdm_arena.runs.formats import ANSWERS_FORMAT, result_format
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from wsdm_arena.config import LauncherConfig, PreferencesConfig, ReportingConfig, SubmissionConfig
-from wsdm_arena.prompts.progress import show_progress
+from wsdm_arena.progress import show_progress
 from wsdm_arena.prompts.store import TokenStore
 from wsdm_arena.runs.formats import TOKENS_FORMAT, result_format
 from wsdm_arena.scoring import cascade_plan
