@@ -1,1 +1,1 @@
-"""What predictions say of a judge beyond its accuracy: calibration, order, length, abstention, cost; and its figures."""
+"""What predictions say of a judge beyond its accuracy: calibration, order, length, abstention, cost; and figures."""

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -23,6 +23,11 @@ from wsdm_arena.runs.formats import TOKENS_FORMAT, TRAINING_FORMAT, result_forma
 from wsdm_arena.scoring.scoreboard import Provenance, ScoreboardRow, judge_rows, slice_of
 from wsdm_arena.scoring.table_run import describe_scoring, score_table, scoring_directory
 from wsdm_arena.training.launch import describe_run, launch_training, run_directory
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from wsdm_arena.analysis.tables import JudgeAnalysis
 
 
 @result_format(TOKENS_FORMAT)
@@ -129,6 +134,7 @@ def evaluate_judge(
     judge: ResolvedJudge,
     preferences: PreferencesConfig,
     reporting: ReportingConfig,
+    seed: int,
     run_context: dict[str, Any],
 ) -> list[ScoreboardRow]:
     """Score the judge on the held-out fold, and what it started from before the first update.
@@ -149,6 +155,8 @@ def evaluate_judge(
         seen_in_training=seen,
         truth=simulated_truth,
         confidence=reporting.confidence,
+        num_bootstrap_samples=reporting.bootstrap_samples,
+        seed=seed,
         provenance=provenance,
     )
     if predictions_at_start.empty:
@@ -161,9 +169,50 @@ def evaluate_judge(
         fold=fold,
         dataset="sample",
         confidence=reporting.confidence,
+        num_bootstrap_samples=reporting.bootstrap_samples,
+        seed=seed,
         provenance=provenance,
     )
     return rows + [row for row in before if not slice_of(row)]
+
+
+def analyse_judge(
+    predictions: pd.DataFrame,
+    selection: pd.DataFrame,
+    battles: pd.DataFrame,
+    judge: ResolvedJudge,
+    preferences: PreferencesConfig,
+    reporting: ReportingConfig,
+    seed: int,
+) -> "JudgeAnalysis":
+    """Measure calibration, swap consistency, length bias and abstention on the held-out fold."""
+    from wsdm_arena.analysis import judges  # imports torch and scipy
+
+    return judges.analyse_judge(
+        predictions,
+        battles,
+        stage=judge.stage,
+        judge=judge.judge,
+        fold=preferences.held_out_fold,
+        seen_in_training=bool((selection["split"] == SEEN).any()),
+        confidence=reporting.confidence,
+        num_bootstrap_samples=reporting.bootstrap_samples,
+        seed=seed,
+    )
+
+
+def draw_judge(analysis: "JudgeAnalysis", training_metrics: pd.DataFrame, judge: ResolvedJudge) -> dict[str, "Figure"]:
+    """Draw what one judge's probabilities are worth, and how its training went.
+
+    Returns:
+        ``reliability_plot`` and ``learning_curve_plot``.
+    """
+    from wsdm_arena.analysis.figures import draw_learning_curve, draw_reliability  # import plotly
+
+    return {
+        "reliability_plot": draw_reliability(analysis),
+        "learning_curve_plot": draw_learning_curve(training_metrics, f"{judge.stage}.{judge.judge}"),
+    }
 
 
 def score_table_of_pairs(

@@ -1,4 +1,4 @@
-"""The one training path: ``select -> tokenize -> train -> evaluate``, a namespace ``stage.judge`` each."""
+"""The one training path, a namespace ``stage.judge`` each: ``select, tokenize, train, evaluate, analyse, draw``."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +7,7 @@ from kedro.pipeline import Node, Pipeline
 
 from wsdm_arena.config import TRAINING_TABLES, Training
 from wsdm_arena.runs.entry_names import without_parameters
-from wsdm_arena.stages.nodes import evaluate_judge, tokenize_tables, train_judge
+from wsdm_arena.stages.nodes import analyse_judge, draw_judge, evaluate_judge, tokenize_tables, train_judge
 
 _PARAMETERS = ("template", "truncation", "preferences", "launcher", "reporting", "seed")
 
@@ -83,10 +83,31 @@ def judge_training(
                     "judge": "params:judge",
                     "preferences": "params:preferences",
                     "reporting": "params:reporting",
+                    "seed": "params:seed",
                     "run_context": "run_context",
                 },
                 "scores",
                 name="evaluate",
+            ),
+            Node(
+                analyse_judge,
+                {
+                    "predictions": "predictions",
+                    "selection": "selection@pandas",
+                    "battles": "battles",
+                    "judge": "params:judge",
+                    "preferences": "params:preferences",
+                    "reporting": "params:reporting",
+                    "seed": "params:seed",
+                },
+                "analysis",
+                name="analyse",
+            ),
+            Node(
+                draw_judge,
+                {"analysis": "analysis", "training_metrics": "training_metrics", "judge": "params:judge"},
+                {"reliability_plot": "reliability_plot", "learning_curve_plot": "learning_curve_plot"},
+                name="draw",
             ),
         ],
         tags=[training.stage, training.judge],

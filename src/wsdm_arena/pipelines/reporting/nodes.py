@@ -1,7 +1,8 @@
-"""Nodes of reporting: baselines, and the scoreboard that everything which claims quality reads from."""
+"""Nodes of reporting: baselines, the scoreboard that everything which claims quality reads from, and the report."""
 
 import logging
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -18,6 +19,12 @@ from wsdm_arena.scoring.scoreboard import (
     slice_of,
 )
 from wsdm_arena.scoring.scoreboard_table import render_comparisons, render_scoreboard
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from wsdm_arena.analysis.datasets import TableSummary
+    from wsdm_arena.analysis.tables import CascadeAnalysis, JudgeAnalysis
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +46,7 @@ def score_baselines_on_battles(
         "fold": preferences.held_out_fold,
         "truth": simulated_truth,
         "confidence": reporting.confidence,
+        "num_bootstrap_samples": reporting.bootstrap_samples,
         "seed": seed,
         "provenance": Provenance(**run_context),
     }
@@ -58,17 +66,15 @@ def compare_on_held_out_fold(
     reporting: ReportingConfig,
     **predictions: pd.DataFrame,
 ) -> list[dict[str, Any]]:
-    """Test whether judges of later stages are better than the teachers.
+    """Test for any two judges which one is right more often; the one of the later stage stands first.
 
-    Arguments are named ``stage__judge``.
+    Arguments are named ``stage__judge``, in the recipe's order.
     """
-    named = {name.replace("__", "."): table for name, table in predictions.items()}
-    teachers = [name for name in named if name.startswith("teacher.")]
-    later = [name for name in named if name not in teachers]
+    names = [_dotted(name) for name in predictions]
     return compare_judges(
-        named,
+        {_dotted(name): table for name, table in predictions.items()},
         battles,
-        [(judge, teacher) for judge in later for teacher in teachers],
+        [(later, earlier) for number, later in enumerate(names) for earlier in names[:number]],
         fold=preferences.held_out_fold,
         confidence=reporting.confidence,
     )
@@ -78,9 +84,109 @@ def build_scoreboard(comparisons: list[dict[str, Any]], **scores: list[Scoreboar
     """Put all rows together.
 
     Returns:
-        ``scoreboard`` (rows), ``scoreboard_table`` (the same for people, with the comparisons below).
+        ``scoreboard`` (rows), ``scoreboard_table`` (the same for people, and below it the comparisons with teachers).
     """
     rows = merge_rows(*scores.values())
-    table = render_scoreboard(rows) + render_comparisons(comparisons)
+    with_teachers = [row for row in comparisons if row["second"].startswith("teacher.")]
+    table = render_scoreboard(rows) + render_comparisons(with_teachers)
     logger.info("\n%s", table)
     return {"scoreboard": rows, "scoreboard_table": table}
+
+
+def draw_scoreboard(scoreboard: list[ScoreboardRow]) -> dict[str, "Figure"]:
+    """Draw accuracy, over all battles and by slice."""
+    from wsdm_arena.analysis.figures import draw_accuracy, draw_slices  # import plotly, as all below do
+
+    return {"accuracy_plot": draw_accuracy(scoreboard), "slices_plot": draw_slices(scoreboard)}
+
+
+def collect_judges(**analyses: "JudgeAnalysis") -> "list[JudgeAnalysis]":
+    """Put the analyses of all judges together, in the recipe's order."""
+    return list(analyses.values())
+
+
+def collect_cascades(**analyses: "CascadeAnalysis") -> "list[CascadeAnalysis]":
+    """Put the analyses of all cascades together."""
+    return list(analyses.values())
+
+
+def collect_training_metrics(**metrics: pd.DataFrame) -> pd.DataFrame:
+    """Put what trainings logged one below the other; column ``training`` says whose a row is.
+
+    Arguments are named ``stage__judge``.
+    """
+    return pd.concat([table.assign(training=_dotted(name)) for name, table in metrics.items()], ignore_index=True)
+
+
+def summarize_data(**tables: pd.DataFrame) -> "dict[str, TableSummary]":
+    """Count what the run learned from and was scored on."""
+    from wsdm_arena.analysis.datasets import summarize_tables
+
+    return summarize_tables(tables)
+
+
+def draw_judges(judges: "list[JudgeAnalysis]", scoreboard: list[ScoreboardRow]) -> dict[str, "Figure"]:
+    """Draw how far judges may be trusted: calibration, order, length, abstention."""
+    from wsdm_arena.analysis.figures import draw_abstention, draw_calibration, draw_length_bias, draw_swap_audit
+
+    return {
+        "calibration_plot": draw_calibration(judges),
+        "swap_plot": draw_swap_audit(judges, scoreboard),
+        "length_plot": draw_length_bias(judges),
+        "abstention_plot": draw_abstention(judges),
+    }
+
+
+def draw_cascades(cascades: "list[CascadeAnalysis]") -> "Figure":
+    """Draw what reading pairs twice is worth, and costs."""
+    from wsdm_arena.analysis.figures import draw_cascade_frontier
+
+    return draw_cascade_frontier(cascades)
+
+
+def draw_paired_tests(comparisons: list[dict[str, Any]]) -> "Figure":
+    """Draw the differences between judges."""
+    from wsdm_arena.analysis.figures import draw_comparisons
+
+    return draw_comparisons(comparisons)
+
+
+def draw_training(training_metrics: pd.DataFrame) -> "Figure":
+    """Draw the learning curves of all trainings."""
+    from wsdm_arena.analysis.figures import draw_learning_curves
+
+    return draw_learning_curves(_by_training(training_metrics))
+
+
+def write_report(
+    scoreboard: list[ScoreboardRow],
+    comparisons: list[dict[str, Any]],
+    tables: "dict[str, TableSummary]",
+    judges: "list[JudgeAnalysis]",
+    training_metrics: pd.DataFrame,
+    run_context: dict[str, Any],
+    cascades: "Sequence[CascadeAnalysis]" = (),
+) -> str:
+    """Put everything onto one page that needs no network."""
+    from wsdm_arena.analysis.report import build_report
+
+    return build_report(
+        title="wsdm-arena",
+        rows=scoreboard,
+        analyses=judges,
+        cascades=cascades,
+        comparisons=comparisons,
+        learning_metrics=_by_training(training_metrics),
+        run=run_context,
+        tables=tables,
+    )
+
+
+def _by_training(metrics: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    groups = metrics.groupby("training", sort=False)
+    return {str(name): rows.drop(columns="training").dropna(axis="columns", how="all") for name, rows in groups}
+
+
+def _dotted(argument: str) -> str:
+    """``teacher.gemma`` of the argument ``teacher__gemma``."""
+    return argument.replace("__", ".", 1)

@@ -1,44 +1,43 @@
-"""Baselines, judges and cascades side by side."""
+"""Baselines, judges and cascades side by side: the scoreboard, figures, and a report on one page."""
+
+from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
 from wsdm_arena.config import RosterConfig
-from wsdm_arena.pipelines.reporting.nodes import build_scoreboard, compare_on_held_out_fold, score_baselines_on_battles
+from wsdm_arena.pipelines.reporting import nodes
 
-_SEEN = ("final",)
+SEEN_STAGES = ("final",)
 """Stages that were trained on the held-out fold, too: a comparison there would flatter them."""
+SUBMISSIONS = ("submission.student", "submission.final")
 
 
 def create_pipeline(roster: RosterConfig) -> Pipeline:
-    """``baselines``, every judge's scores and the cascades' -> ``scoreboard``; paired tests -> ``comparisons``."""
-    scored = ["baseline.scores", *(f"{training}.scores" for training in roster.trainings())]
-    if roster.students:
-        scored += ["submission.student.scores", "submission.final.scores"]
-    predicted = {
-        f"{training.stage}__{training.judge}": f"{training}.predictions"
-        for training in roster.trainings()
-        if training.stage not in _SEEN
-    }
-    nodes = [
+    """``baselines``, every judge's scores and the cascades' -> ``scoreboard``; paired tests; ``report``."""
+    trainings = [str(training) for training in roster.trainings()]
+    honest = [str(training) for training in roster.trainings() if training.stage not in SEEN_STAGES]
+    submissions = SUBMISSIONS if roster.students else ()
+    scoreboard = [
         Node(
-            compare_on_held_out_fold,
+            nodes.compare_on_held_out_fold,
             {
                 "battles": "battles",
                 "preferences": "params:preferences",
                 "reporting": "params:reporting",
-                **predicted,
+                **_named(honest, "predictions"),
             },
             "comparisons",
             name="compare_judges",
         ),
         Node(
-            build_scoreboard,
-            {"comparisons": "comparisons", **{name.replace(".", "__"): name for name in scored}},
+            nodes.build_scoreboard,
+            {"comparisons": "comparisons", **_named(["baseline", *trainings, *submissions], "scores")},
             {"scoreboard": "scoreboard", "scoreboard_table": "scoreboard_table"},
             name="build_scoreboard",
         ),
     ]
-    return Pipeline(_create_baselines() + Pipeline(nodes), tags="reporting")
+    report = _create_report(trainings, submissions, has_pairs=bool(roster.students))
+    return Pipeline(_create_baselines() + Pipeline(scoreboard) + report, tags="reporting")
 
 
 def _create_baselines() -> Pipeline:
@@ -46,8 +45,59 @@ def _create_baselines() -> Pipeline:
     parameters = ("preferences", "reporting", "seed")
     inputs = {name: name for name in shared} | {name: f"params:{name}" for name in parameters}
     return Pipeline(
-        [Node(score_baselines_on_battles, inputs, "scores", name="score")],
+        [Node(nodes.score_baselines_on_battles, inputs, "scores", name="score")],
         namespace="baseline",
         inputs=set(shared),
         parameters={f"params:{name}" for name in parameters},
     )
+
+
+def _create_report(trainings: Iterable[str], submissions: Iterable[str], *, has_pairs: bool) -> Pipeline:
+    """What there is to see, in namespace ``report``."""
+    tables = ["battles", "test_pairs"]
+    if has_pairs:
+        tables += ["collected_pairs", "collected_labels", "generated_pairs", "generated_labels"]
+    analyses, metrics = _named(trainings, "analysis"), _named(trainings, "training_metrics")
+    cascades = _named(submissions, "analysis")
+    collected = [
+        Node(nodes.collect_judges, analyses, "judges", name="collect_judges"),
+        Node(nodes.collect_training_metrics, metrics, "training_metrics", name="collect_training_metrics"),
+        Node(nodes.summarize_data, {table: table for table in tables}, "tables", name="summarize_data"),
+    ]
+    if cascades:
+        collected.append(Node(nodes.collect_cascades, cascades, "cascades", name="collect_cascades"))
+    drawn = [
+        Node(nodes.draw_scoreboard, "scoreboard", _plots("accuracy", "slices"), name="draw_scoreboard"),
+        Node(
+            nodes.draw_judges,
+            ["judges", "scoreboard"],
+            _plots("calibration", "swap", "length", "abstention"),
+            name="draw_judges",
+        ),
+        Node(nodes.draw_paired_tests, "comparisons", "comparisons_plot", name="draw_comparisons"),
+        Node(nodes.draw_training, "training_metrics", "learning_curves_plot", name="draw_learning_curves"),
+    ]
+    if cascades:
+        drawn.append(Node(nodes.draw_cascades, "cascades", "cascades_plot", name="draw_cascades"))
+    page = Node(
+        nodes.write_report,
+        {
+            name: name
+            for name in ("scoreboard", "comparisons", "tables", "judges", "training_metrics", "run_context")
+            + (("cascades",) if cascades else ())
+        },
+        "page",
+        name="write",
+    )
+    inputs = {"scoreboard", "comparisons", "run_context", *tables}
+    inputs |= {*analyses.values(), *metrics.values(), *cascades.values()}
+    return Pipeline([*collected, *drawn, page], namespace="report", inputs=inputs)
+
+
+def _plots(*figures: str) -> dict[str, str]:
+    return {f"{figure}_plot": f"{figure}_plot" for figure in figures}
+
+
+def _named(owners: Iterable[str], entry: str) -> dict[str, str]:
+    """Arguments of a node that takes the same entry of many: ``teacher__gemma: teacher.gemma.scores``."""
+    return {owner.replace(".", "__"): f"{owner}.{entry}" for owner in owners}

@@ -3,7 +3,7 @@
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -23,6 +23,9 @@ from wsdm_arena.scoring.scoreboard import (
     verdict_rows,
 )
 from wsdm_arena.stages.nodes import tokenize_table
+
+if TYPE_CHECKING:
+    from wsdm_arena.analysis.tables import CascadeAnalysis
 
 
 def plan_cascade(
@@ -128,6 +131,7 @@ def evaluate_verdicts(
     battles: pd.DataFrame,
     simulated_truth: pd.DataFrame,
     reporting: ReportingConfig,
+    seed: int,
     run_context: dict[str, Any],
     *,
     stage: str,
@@ -146,7 +150,39 @@ def evaluate_verdicts(
             dataset=dataset,
             truth=simulated_truth,
             confidence=reporting.confidence,
+            num_bootstrap_samples=reporting.bootstrap_samples,
+            seed=seed,
             provenance=Provenance(**run_context),
         )
         if dataset == TEST_PAIRS or not slice_of(row)
     ]
+
+
+def analyse_cascade(
+    cascade: dict[str, Any],
+    report: dict[str, Any],
+    battles: pd.DataFrame,
+    preferences: PreferencesConfig,
+    reporting: ReportingConfig,
+    seed: int,
+    *,
+    stage: str,
+    **predictions: pd.DataFrame,
+) -> "CascadeAnalysis":
+    """Find out on the held-out fold what each share of pairs that are read twice would be worth, and cost.
+
+    Further arguments are the judges' held-out predictions by name, the first judge's first.
+    """
+    from wsdm_arena.analysis import cascades  # imports scipy
+
+    return cascades.analyse_cascade(
+        cascade,
+        predictions,
+        battles[battles["fold"] == preferences.held_out_fold],
+        report,
+        stage=stage,
+        num_test_pairs=report["num_rows"],
+        confidence=reporting.confidence,
+        num_bootstrap_samples=reporting.bootstrap_samples,
+        seed=seed,
+    )

@@ -8,13 +8,13 @@ from kedro.pipeline import Node, Pipeline
 
 from wsdm_arena.config import HELD_OUT_VARIANT, RosterConfig
 from wsdm_arena.judging.submission import build_submission
-from wsdm_arena.pipelines.submission.nodes import evaluate_verdicts, judge_test_pairs, plan_cascade
+from wsdm_arena.pipelines.submission.nodes import analyse_cascade, evaluate_verdicts, judge_test_pairs, plan_cascade
 
 STAGES = ("student", "final")
 
 
 def create_pipeline(roster: RosterConfig) -> Pipeline:
-    """``plan -> judge -> submit`` for the students and for the final judges, and ``evaluate`` where votes are known."""
+    """``plan -> judge -> submit -> evaluate -> analyse`` for the students and for the final judges."""
     if not roster.students:
         return Pipeline([])
     return sum((_create_submission(stage, roster) for stage in STAGES), start=Pipeline([]))
@@ -58,10 +58,25 @@ def _create_submission(stage: str, roster: RosterConfig) -> Pipeline:
                     "battles": "battles",
                     "simulated_truth": "simulated_truth",
                     "reporting": "params:reporting",
+                    "seed": "params:seed",
                     "run_context": "run_context",
                 },
                 "scores",
                 name="evaluate",
+            ),
+            Node(
+                _for_stage(analyse_cascade, stage),
+                {
+                    "cascade": "cascade",
+                    "report": "report",
+                    "battles": "battles",
+                    "preferences": "params:preferences",
+                    "reporting": "params:reporting",
+                    "seed": "params:seed",
+                    **predictions,
+                },
+                "analysis",
+                name="analyse",
             ),
         ],
         namespace=f"submission.{stage}",
@@ -75,7 +90,7 @@ def _create_submission(stage: str, roster: RosterConfig) -> Pipeline:
             *bundles.values(),
             *predictions.values(),
         },
-        parameters={"params:submission", "params:launcher", "params:preferences", "params:reporting"},
+        parameters={f"params:{name}" for name in ("submission", "launcher", "preferences", "reporting", "seed")},
         tags="submission",
     )
 
