@@ -28,7 +28,7 @@ in_root = $(if $(DATA_ROOT),$(space)--params data_root=$(DATA_ROOT))
 in_env = $(if $(ENV),$(space)--env $(ENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check viz bench backbones constraints clean-env
+.PHONY: help setup run test check viz bench docs backbones constraints clean-env
 
 help: ## This list
 	@echo "make <command>"
@@ -71,6 +71,9 @@ viz: setup ## Show the pipelines in a browser
 
 bench: setup ## Run every benchmark; prints one JSON object each, writes nothing
 	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+
+docs: setup ## Write docs/parameters.md anew from the classes and conf/
+	$(BIN)/python -m wsdm_arena.config.reference > docs/parameters.md.part && mv docs/parameters.md.part docs/parameters.md
 
 backbones: setup ## Train the tiny backbones of the simulated arena anew (about an hour)
 	$(BIN)/python -m wsdm_arena.simulation.backbones
