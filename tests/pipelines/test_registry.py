@@ -124,7 +124,7 @@ def test_without_students_only_teachers_are_trained(context):
     assert "teacher.gemma_large.train" in names
     assert "build_scoreboard" in names
     stages = {name.partition(".")[0] for name in names if "." in name}
-    assert stages == {"teacher", "backbone", "baseline"}
+    assert stages == {"teacher", "backbone", "baseline", "report"}
 
 
 def test_a_roster_without_the_large_teacher_labels_with_the_others(context):

@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from wsdm_arena.analysis.tables import JudgeAnalysis
 from wsdm_arena.config import (
     LauncherConfig,
     PreferencesConfig,
@@ -23,11 +24,6 @@ from wsdm_arena.runs.formats import TOKENS_FORMAT, TRAINING_FORMAT, result_forma
 from wsdm_arena.scoring.scoreboard import Provenance, ScoreboardRow, judge_rows, slice_of
 from wsdm_arena.scoring.table_run import describe_scoring, score_table, scoring_directory
 from wsdm_arena.training.launch import describe_run, launch_training, run_directory
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
-    from wsdm_arena.analysis.tables import JudgeAnalysis
 
 
 @result_format(TOKENS_FORMAT)
@@ -184,7 +180,7 @@ def analyse_judge(
     preferences: PreferencesConfig,
     reporting: ReportingConfig,
     seed: int,
-) -> "JudgeAnalysis":
+) -> JudgeAnalysis:
     """Measure calibration, swap consistency, length bias and abstention on the held-out fold."""
     from wsdm_arena.analysis import judges  # imports torch and scipy
 
@@ -201,7 +197,7 @@ def analyse_judge(
     )
 
 
-def draw_judge(analysis: "JudgeAnalysis", training_metrics: pd.DataFrame, judge: ResolvedJudge) -> dict[str, "Figure"]:
+def draw_judge(analysis: JudgeAnalysis, training_metrics: pd.DataFrame, judge: ResolvedJudge) -> dict[str, Any]:
     """Draw what one judge's probabilities are worth, and how its training went.
 
     Returns:

@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from wsdm_arena.analysis.datasets import TableSummary
+from wsdm_arena.analysis.tables import CascadeAnalysis, JudgeAnalysis
 from wsdm_arena.config import PreferencesConfig, ReportingConfig
 from wsdm_arena.scoring.comparisons import compare_judges
 from wsdm_arena.scoring.scoreboard import (
@@ -19,12 +21,6 @@ from wsdm_arena.scoring.scoreboard import (
     slice_of,
 )
 from wsdm_arena.scoring.scoreboard_table import render_comparisons, render_scoreboard
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
-    from wsdm_arena.analysis.datasets import TableSummary
-    from wsdm_arena.analysis.tables import CascadeAnalysis, JudgeAnalysis
 
 logger = logging.getLogger(__name__)
 
@@ -93,19 +89,19 @@ def build_scoreboard(comparisons: list[dict[str, Any]], **scores: list[Scoreboar
     return {"scoreboard": rows, "scoreboard_table": table}
 
 
-def draw_scoreboard(scoreboard: list[ScoreboardRow]) -> dict[str, "Figure"]:
+def draw_scoreboard(scoreboard: list[ScoreboardRow]) -> dict[str, Any]:
     """Draw accuracy, over all battles and by slice."""
     from wsdm_arena.analysis.figures import draw_accuracy, draw_slices  # import plotly, as all below do
 
     return {"accuracy_plot": draw_accuracy(scoreboard), "slices_plot": draw_slices(scoreboard)}
 
 
-def collect_judges(**analyses: "JudgeAnalysis") -> "list[JudgeAnalysis]":
+def collect_judges(**analyses: JudgeAnalysis) -> list[JudgeAnalysis]:
     """Put the analyses of all judges together, in the recipe's order."""
     return list(analyses.values())
 
 
-def collect_cascades(**analyses: "CascadeAnalysis") -> "list[CascadeAnalysis]":
+def collect_cascades(**analyses: CascadeAnalysis) -> list[CascadeAnalysis]:
     """Put the analyses of all cascades together."""
     return list(analyses.values())
 
@@ -118,14 +114,14 @@ def collect_training_metrics(**metrics: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table.assign(training=_dotted(name)) for name, table in metrics.items()], ignore_index=True)
 
 
-def summarize_data(**tables: pd.DataFrame) -> "dict[str, TableSummary]":
+def summarize_data(**tables: pd.DataFrame) -> dict[str, TableSummary]:
     """Count what the run learned from and was scored on."""
     from wsdm_arena.analysis.datasets import summarize_tables
 
     return summarize_tables(tables)
 
 
-def draw_judges(judges: "list[JudgeAnalysis]", scoreboard: list[ScoreboardRow]) -> dict[str, "Figure"]:
+def draw_judges(judges: list[JudgeAnalysis], scoreboard: list[ScoreboardRow]) -> dict[str, Any]:
     """Draw how far judges may be trusted: calibration, order, length, abstention."""
     from wsdm_arena.analysis.figures import draw_abstention, draw_calibration, draw_length_bias, draw_swap_audit
 
@@ -137,21 +133,21 @@ def draw_judges(judges: "list[JudgeAnalysis]", scoreboard: list[ScoreboardRow]) 
     }
 
 
-def draw_cascades(cascades: "list[CascadeAnalysis]") -> "Figure":
+def draw_cascades(cascades: list[CascadeAnalysis]) -> Any:
     """Draw what reading pairs twice is worth, and costs."""
     from wsdm_arena.analysis.figures import draw_cascade_frontier
 
     return draw_cascade_frontier(cascades)
 
 
-def draw_paired_tests(comparisons: list[dict[str, Any]]) -> "Figure":
+def draw_paired_tests(comparisons: list[dict[str, Any]]) -> Any:
     """Draw the differences between judges."""
     from wsdm_arena.analysis.figures import draw_comparisons
 
     return draw_comparisons(comparisons)
 
 
-def draw_training(training_metrics: pd.DataFrame) -> "Figure":
+def draw_training(training_metrics: pd.DataFrame) -> Any:
     """Draw the learning curves of all trainings."""
     from wsdm_arena.analysis.figures import draw_learning_curves
 
@@ -161,11 +157,11 @@ def draw_training(training_metrics: pd.DataFrame) -> "Figure":
 def write_report(
     scoreboard: list[ScoreboardRow],
     comparisons: list[dict[str, Any]],
-    tables: "dict[str, TableSummary]",
-    judges: "list[JudgeAnalysis]",
+    tables: dict[str, TableSummary],
+    judges: list[JudgeAnalysis],
     training_metrics: pd.DataFrame,
     run_context: dict[str, Any],
-    cascades: "Sequence[CascadeAnalysis]" = (),
+    cascades: Sequence[CascadeAnalysis] = (),
 ) -> str:
     """Put everything onto one page that needs no network."""
     from wsdm_arena.analysis.report import build_report

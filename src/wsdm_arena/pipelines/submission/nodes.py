@@ -3,10 +3,11 @@
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pandas as pd
 
+from wsdm_arena.analysis.tables import CascadeAnalysis
 from wsdm_arena.config import LauncherConfig, PreferencesConfig, ReportingConfig, SubmissionConfig
 from wsdm_arena.progress import show_progress
 from wsdm_arena.prompts.store import TokenStore
@@ -23,9 +24,6 @@ from wsdm_arena.scoring.scoreboard import (
     verdict_rows,
 )
 from wsdm_arena.stages.nodes import tokenize_table
-
-if TYPE_CHECKING:
-    from wsdm_arena.analysis.tables import CascadeAnalysis
 
 
 def plan_cascade(
@@ -168,7 +166,7 @@ def analyse_cascade(
     *,
     stage: str,
     **predictions: pd.DataFrame,
-) -> "CascadeAnalysis":
+) -> CascadeAnalysis:
     """Find out on the held-out fold what each share of pairs that are read twice would be worth, and cost.
 
     Further arguments are the judges' held-out predictions by name, the first judge's first.
