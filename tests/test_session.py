@@ -56,7 +56,10 @@ def test_a_second_run_at_the_same_time_is_refused_and_the_lock_is_let_go(tmp_pat
     ("options", "said"),
     [
         ({"pipeline_names": ["finetunin"]}, "Did you mean finetuning"),
-        ({"namespaces": ["teacher.gema"]}, "teacher.gemma"),
+        ({"namespaces": ["teacher.gema"]}, "did you mean teacher.gemma"),
+        ({"node_names": ["teacher.gema.train"]}, "did you mean teacher.gemma.train"),
+        ({"tags": ["reportin"]}, "did you mean reporting"),
+        ({"to_outputs": ["scorebord"]}, "did you mean scoreboard"),
     ],
 )
 def test_a_misspelt_selection_is_named(tmp_path, options, said):
@@ -69,3 +72,21 @@ def test_a_pipeline_without_nodes_says_why(tmp_path):
     params = {"data_root": str(tmp_path), "roster": {"students": [], "final_held_out": []}}
     with session(**params) as run, pytest.raises(click.UsageError, match=r"roster\.students"):
         run.run(pipeline_names=["pretraining"])
+
+
+@pytest.mark.parametrize("name", ["a{b}", "a*", "a[0]", "a?"])
+def test_a_data_folder_that_would_be_read_as_a_pattern_is_refused(tmp_path, name):
+    with (
+        session(data_root=str(tmp_path / name)) as run,
+        pytest.raises(click.ClickException, match="stand for patterns"),
+    ):
+        run.run()
+
+
+def test_a_data_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        session(data_root=str(tmp_path / "file" / "below")) as run,
+        pytest.raises(click.ClickException, match="file is a file; name a folder"),
+    ):
+        run.run()

@@ -112,7 +112,19 @@ def _validate_globals(values: dict[str, Any], env: str) -> dict[str, Any]:
         for name, files in config.raw.model_dump(exclude_none=True).items()
     }
     root = Path(config.data_home).expanduser() / Path(config.data_root).expanduser()
+    _check_data_root(root)
     return {"data_root": root.as_posix(), "raw": raw}
+
+
+def _check_data_root(root: Path) -> None:
+    """Refuse a folder whose versions Kedro could not find again: it looks for them by patterns."""
+    if found := sorted(set(str(root)) & set("{}[]*?")):
+        raise ConfigurationError(
+            f"data_root={root}: the characters {' '.join(found)} stand for patterns in the catalog; name a folder "
+            "without them"
+        )
+    if occupied := next((path for path in (root, *root.parents) if path.exists() and not path.is_dir()), None):
+        raise ConfigurationError(f"data_root={root}: {occupied} is a file; name a folder, which need not exist")
 
 
 def _validate_sources(values: dict[str, Any], env: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from kedro.runner import AbstractRunner, SequentialRunner
 from wsdm_arena.errors import UserError
 from wsdm_arena.freshness.runner import UpToDateRunner
 from wsdm_arena.processes.lock import lock_directory
+from wsdm_arena.runs.entry_names import untranscoded
 
 _FILTERS = ("tags", "node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs")
 
@@ -69,7 +70,8 @@ class UpToDateSession(KedroSession):
         try:
             whole.filter(**{key: options.get(key) for key in _FILTERS}, node_namespaces=options.get("namespaces"))
         except ValueError as error:
-            raise click.UsageError(f"nothing was run: {error} {_known_namespaces(whole, options)}".strip()) from None
+            reason = str(error).rstrip(".")
+            raise click.UsageError(f"nothing was run: {reason}. {_similar(whole, options)}".strip()) from None
 
     def _git_commit(self) -> str | None:
         git = self.store.get("git") or {}
@@ -77,11 +79,21 @@ class UpToDateSession(KedroSession):
         return f"{commit}-dirty" if commit and git.get("dirty") else commit
 
 
-def _known_namespaces(whole: Pipeline, options: dict[str, Any]) -> str:
-    if not options.get("namespaces"):
-        return ""
-    known = sorted({node.namespace for node in whole.nodes if node.namespace})
-    return f"Namespaces are {', '.join(known)}."
+def _similar(whole: Pipeline, options: dict[str, Any]) -> str:
+    """What a misspelt selection may have meant."""
+    known = {
+        "namespaces": {node.namespace for node in whole.nodes if node.namespace},
+        "tags": {tag for node in whole.nodes for tag in node.tags},
+        **dict.fromkeys(("node_names", "from_nodes", "to_nodes"), {node.name for node in whole.nodes}),
+        **dict.fromkeys(("from_inputs", "to_outputs"), {*map(untranscoded, whole.datasets())}),
+    }
+    hints = []
+    for option, names in known.items():
+        for asked in options.get(option) or ():
+            if asked not in names and not any(name.startswith(f"{asked}.") for name in names):
+                like = get_close_matches(asked, names) or (sorted(names) if option in ("namespaces", "tags") else [])
+                hints.append(f"{asked!r}: did you mean {', '.join(like)}?" if like else f"There is no {asked!r}.")
+    return " ".join(hints)
 
 
 @contextmanager
