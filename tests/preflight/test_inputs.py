@@ -7,7 +7,9 @@ PAIRS = pd.DataFrame({"prompt": ["p"], "response_a": ["a"], "response_b": ["b"]}
 
 def test_every_missing_input_is_named_with_the_command_that_makes_it(plan, tmp_path):
     nodes = ["teacher.gemma.train", "build_battles", "backbone.gemma", "collected_labels.combine"]
-    lines = dict(line.split(":", 1) for line in check_inputs(plan(nodes)))
+    *each, together = check_inputs(plan(nodes))
+    assert together == "or all of it, in the right order: kedro run"
+    lines = dict(line.split(":", 1) for line in each)
     paths = {name.split(" ")[0]: rest for name, rest in lines.items()}
     assert paths["test_pairs"] == " kedro run --pipelines data_processing"
     assert paths["teacher.gemma.tokens"] == " kedro run --pipelines teacher"

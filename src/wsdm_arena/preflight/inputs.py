@@ -19,7 +19,8 @@ def check_inputs(run: PlannedRun) -> list[str]:
         if name != "__default__"
         for output in pipelines[name].all_outputs()
     }
-    lines = []
+    lines: list[str] = []
+    named = set()
     for name in run.missing_inputs:
         dataset = run.catalog[name]
         if isinstance(dataset, RawTableDataset | RawShardsDataset | RawCheckpointDataset):
@@ -27,7 +28,10 @@ def check_inputs(run: PlannedRun) -> list[str]:
             continue
         maker = makers.get(_untranscoded(name))
         how = f"kedro run --pipelines {maker}" if maker else "put the file there"
+        named.add(maker)
         lines.append(f"{name} ({getattr(dataset, '_filepath', 'in memory')}): {how}")
+    if len(named) > 1:  # they may need one another
+        lines.append("or all of it, in the right order: kedro run")
     return lines
 
 
