@@ -17,7 +17,20 @@ from wsdm_arena.runs.ledger import Ledger
 from wsdm_arena.runs.sizes import show_bytes
 
 
-@click.command(name="clean")
+_HELP = """List, or with --delete remove, old versions and the work directories that they were made in.
+
+The newest versions of every entry stay, those that the scoreboard cites, and those of each node's last completed run. Raw
+data and tables without versions are never touched. What is listed as freed counts files once, however many versions are
+links to them.
+
+\b
+kedro clean                      what may go; nothing is touched
+kedro clean --delete             remove it
+kedro clean --keep 1 --partial   also what was left of unfinished trainings
+"""  # \b is click's sign for a paragraph whose lines stay as they are; in a docstring it would have to be written raw
+
+
+@click.command(name="clean", help=_HELP, short_help="List, or remove, old versions.")
 @click.option(
     "--keep",
     type=click.IntRange(min=1),
@@ -41,11 +54,7 @@ def clean(
     env: str | None,
     params: dict[str, Any],
 ) -> None:
-    """List, or with --delete remove, old versions and the work directories that they were made in.
-
-    The newest versions of every entry stay, those that the scoreboard cites, and those of each node's last completed
-    run. Raw data and tables without versions are never touched.
-    """
+    """Show what may go, and remove it if asked to."""
     rules = CleaningRules(keep=keep, partial=partial, unknown=unknown, answers=answers)
     with open_project(env, params) as project:
         try:

@@ -14,16 +14,24 @@ from wsdm_arena.runs.history import LATEST, find_run, list_runs
 from wsdm_arena.runs.ledger import Ledger
 
 
-@click.command(name="compare")
+_HELP = """Say in what two runs differ: parameters, code, data, scores, and a paired test of every judge that changed.
+
+RUN is a run's id or the beginning of one, "latest" or "previous". Each run stands for all that was up to date when it
+ended. One RUN is compared with the latest; without any, all runs are listed.
+
+\b
+kedro compare                        all runs, with their ids
+kedro compare previous               the run before the latest, against the latest
+kedro compare 2026-11-21 latest      the run whose id begins so
+"""  # \b is click's sign for a paragraph whose lines stay as they are; in a docstring it would have to be written raw
+
+
+@click.command(name="compare", help=_HELP, short_help="Say in what two runs differ.")
 @click.argument("runs", nargs=-1, metavar="[RUN [RUN]]")
 @json_option("one JSON document, with every slice of every dataset, too")
 @project_options
 def compare(runs: tuple[str, ...], as_json: bool, env: str | None, params: dict[str, Any]) -> None:
-    """Say in what two runs differ: parameters, code, data, scores, and a paired test of every judge that changed.
-
-    RUN is a run's id or the beginning of one, "latest" or "previous". Each run stands for all that was up to date when
-    it ended. One RUN is compared with the latest; without any, all runs are listed.
-    """
+    """List runs, or compare two."""
     if len(runs) > 2:
         raise click.UsageError("two runs can be compared, not more")
     with open_project(env, params) as project:

@@ -16,18 +16,29 @@ from wsdm_arena.fetching.presence import State
 from wsdm_arena.runs.sizes import show_bytes
 
 
-@click.command()
+_HELP = """Fetch the inputs of an environment, or those of NAMES, to where the catalog expects them.
+
+NAMES are inputs (train, test, collected_pairs, conversations ...), judges and answer models; --dry-run lists all of
+them with sizes, places and terms. The default environment simulates its inputs: there is nothing to fetch.
+
+Interrupted, the same command goes on. What is there already stays, and is compared with its checksum. Tokens are taken
+from the environment (HF_TOKEN; KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY) or the clients' own files. Revisions
+and checksums are those of sources.yml, or of the first fetch. Models go to the hub's cache (HF_HOME).
+
+\b
+kedro fetch --env a100 --dry-run          what would come, how large it is, what is missing for it
+kedro fetch --env a100 train test         some inputs only
+kedro fetch --env a100 phi4               one answer model
+"""  # \b is click's sign for a paragraph whose lines stay as they are; in a docstring it would have to be written raw
+
+
+@click.command(help=_HELP, short_help="Fetch the recipe's inputs.")
 @click.argument("names", nargs=-1)
 @click.option("--dry-run", is_flag=True, help="Only say what would be fetched, and what is missing for it.")
 @json_option()
 @project_options
 def fetch(names: tuple[str, ...], dry_run: bool, as_json: bool, env: str | None, params: dict[str, Any]) -> None:
-    """Fetch the inputs of an environment, or those of NAMES, to where the catalog expects them.
-
-    Interrupted, the same command goes on. What is there already stays. Tokens are taken from the environment
-    (HF_TOKEN; KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY) or the clients' own files. Revisions and checksums
-    are those of sources.yml, or of the first fetch.
-    """
+    """Fetch, or say what would be fetched."""
     with open_project(env, params) as project:
         inputs = _list(project, env, params)
         if not inputs:

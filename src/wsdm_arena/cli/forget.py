@@ -12,16 +12,25 @@ from wsdm_arena.processes.lock import lock_directory
 from wsdm_arena.runs.ledger import Ledger, NodeRecord
 
 
-@click.command()
+_HELP = """Have NAMES run again at the next kedro run, although nothing has changed.
+
+NAMES are nodes (build_scoreboard, teacher.gemma.train), namespaces (teacher.gemma) or tags (reporting), as kedro status
+--json and Kedro-Viz name them. What depends on them runs again only if they come out differently.
+
+Nothing is deleted: a training that is complete is found in its run directory and taken again. To train anew, delete that
+directory, too: <data_root>/06_models/.runs/<stage>.<judge>/<fingerprint>, which the log of the run names.
+
+\b
+kedro forget reporting               the scoreboard and what is beside it
+kedro forget teacher.gemma           one judge of one stage
+"""  # \b is click's sign for a paragraph whose lines stay as they are; in a docstring it would have to be written raw
+
+
+@click.command(help=_HELP, short_help="Have nodes run again although nothing has changed.")
 @click.argument("names", nargs=-1, required=True)
 @project_options
 def forget(names: tuple[str, ...], env: str | None, params: dict[str, Any]) -> None:
-    """Have NAMES run again at the next kedro run, although nothing has changed.
-
-    NAMES are nodes (build_scoreboard, teacher.gemma.train), namespaces (teacher.gemma) or tags (reporting), as kedro
-    status --json and Kedro-Viz name them. Nothing is deleted: a training that is complete is found in its run directory
-    and taken again. To train anew, delete that directory, which the log of the run names.
-    """
+    """Write lines into the ledger that call nodes forgotten."""
     with open_project(env, params) as project:
         nodes = {node.name: node for name in names for node in _find(name, project.pipeline.nodes)}
         ledger = Ledger.of(project.data_root)

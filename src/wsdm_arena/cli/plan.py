@@ -19,17 +19,37 @@ from wsdm_arena.runs.digests import DigestCache
 from wsdm_arena.runs.ledger import Ledger
 
 
-@click.command()
+_HELP = """Show every job with its command, tokens, memory, disk and hours.
+
+No model is loaded and nothing is started. Numbers are counted where a job's tables are on disk, estimated from what else
+is there, or taken from the parameters under planning; the mark before a number says which.
+
+\b
+result          there: kedro run would not run it again; partial: it goes on; to do: all else
+rows            battles, pairs, prompts or conversations
+sequences       read with gradients (both orders of a battle), read only, or answers to be written
+tokens          of these sequences; of answers, those that are generated
+updates         of the weights
+scored tokens   of a training's evaluations
+GPUs            that are busy, or processes; GiB each: the most memory on each of them
+GB left         stays on disk; GB meanwhile: is there only while the job runs
+hours           of this job alone; the sums below the table take jobs one after the other
+
+Below the table: trainings that do not fit into a GPU's memory, the commands, and what is missing that no job makes. Your
+own speeds go into planning.throughput.measured_tokens_per_s, in conf/local/parameters_planning.yml.
+
+\b
+kedro plan --env a100                                          the recipe at full size
+kedro plan --env a100 --params launcher.processes_per_node=8   with eight GPUs
+kedro plan --env a100 --params planning.device=h200            with others (planning.devices)
+"""  # \b is click's sign for a paragraph whose lines stay as they are; in a docstring it would have to be written raw
+
+
+@click.command(help=_HELP, short_help="Show what a run takes: tokens, memory, disk, hours.")
 @json_option()
 @project_options
 def plan(env: str | None, params: dict[str, Any], as_json: bool) -> None:
-    """Show every job with its command, tokens, memory, disk and hours.
-
-    No model is loaded and nothing is started. What kedro run would not run again is "there", as kedro status has it.
-    Where a job's tables are on disk its tokens and updates are counted as the trainer counts them; else they are
-    estimated from what is there, or taken from the parameters under planning. To put in your own speeds set
-    planning.throughput.measured_tokens_per_s in conf/local; docs/plan.md explains the columns.
-    """
+    """Print the plan of what is to be done, and of what is done."""
     with open_project(env, params) as project, _quiet():
         made = make_plan(project.config, project.data_root, pending=_find_pending(project))
         missing = find_missing(project, made)

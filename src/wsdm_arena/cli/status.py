@@ -29,11 +29,17 @@ partial  a training that was stopped: updates done of all; kedro run goes on wit
 waiting  up to date but for stages before it; it runs only if these come out differently
 missing  never run in this data folder, or what it made is gone
 
-Nothing is run or changed. --params shows what a kedro run with the same --params would find.
+Nothing is run or changed. --params shows what a kedro run with the same --params would find. Column
+"whole" is the work of a stage that belongs to no judge.
+
+\b
+kedro status                               the default environment
+kedro status --env a100 --all              another one, with every reason
+kedro status --params training.epochs=2    what a changed parameter would set in motion
 """  # \b is click's sign for a paragraph whose lines stay as they are; in a docstring it would have to be written raw
 
 
-@click.command(help=_HELP)
+@click.command(help=_HELP, short_help="Show what is up to date, and why the rest is not.")
 @click.option("--all", "show_all", is_flag=True, help="Show every reason, not the first dozen.")
 @json_option("JSON lines, an object a node")
 @project_options
