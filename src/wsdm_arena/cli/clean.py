@@ -16,12 +16,11 @@ from wsdm_arena.runs.cleaning import clean as remove_planned
 from wsdm_arena.runs.ledger import Ledger
 from wsdm_arena.runs.sizes import show_bytes
 
-
 _HELP = """List, or with --delete remove, old versions and the work directories that they were made in.
 
-The newest versions of every entry stay, those that the scoreboard cites, and those of each node's last completed run. Raw
-data and tables without versions are never touched. What is listed as freed counts files once, however many versions are
-links to them.
+The newest versions of every entry stay, those that the scoreboard cites, and those of each node's last completed run.
+Raw data and tables without versions are never touched. What is listed as freed counts files once, however many
+versions are links to them.
 
 \b
 kedro clean                      what may go; nothing is touched

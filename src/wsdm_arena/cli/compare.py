@@ -13,7 +13,6 @@ from wsdm_arena.cli.project import json_option, open_project, project_options
 from wsdm_arena.runs.history import LATEST, find_run, list_runs
 from wsdm_arena.runs.ledger import Ledger
 
-
 _HELP = """Say in what two runs differ: parameters, code, data, scores, and a paired test of every judge that changed.
 
 RUN is a run's id or the beginning of one, "latest" or "previous". Each run stands for all that was up to date when it

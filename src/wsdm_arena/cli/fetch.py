@@ -15,15 +15,14 @@ from wsdm_arena.fetching.fetch import failures
 from wsdm_arena.fetching.presence import State
 from wsdm_arena.runs.sizes import show_bytes
 
-
 _HELP = """Fetch the inputs of an environment, or those of NAMES, to where the catalog expects them.
 
 NAMES are inputs (train, test, collected_pairs, conversations ...), judges and answer models; --dry-run lists all of
 them with sizes, places and terms. The default environment simulates its inputs: there is nothing to fetch.
 
-Interrupted, the same command goes on. What is there already stays, and is compared with its checksum. Tokens are taken
-from the environment (HF_TOKEN; KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY) or the clients' own files. Revisions
-and checksums are those of sources.yml, or of the first fetch. Models go to the hub's cache (HF_HOME).
+Interrupted, the same command goes on. What is there already stays, and is compared with its checksum. Tokens are
+taken from the environment (HF_TOKEN; KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY) or the clients' own files.
+Revisions and checksums are those of sources.yml, or of the first fetch. Models go to the hub's cache (HF_HOME).
 
 \b
 kedro fetch --env a100 --dry-run          what would come, how large it is, what is missing for it

@@ -11,14 +11,13 @@ from wsdm_arena.cli.project import open_project, project_options
 from wsdm_arena.processes.lock import lock_directory
 from wsdm_arena.runs.ledger import Ledger, NodeRecord
 
-
 _HELP = """Have NAMES run again at the next kedro run, although nothing has changed.
 
-NAMES are nodes (build_scoreboard, teacher.gemma.train), namespaces (teacher.gemma) or tags (reporting), as kedro status
---json and Kedro-Viz name them. What depends on them runs again only if they come out differently.
+NAMES are nodes (build_scoreboard, teacher.gemma.train), namespaces (teacher.gemma) or tags (reporting), as kedro
+status --json and Kedro-Viz name them. What depends on them runs again only if they come out differently.
 
-Nothing is deleted: a training that is complete is found in its run directory and taken again. To train anew, delete that
-directory, too: <data_root>/06_models/.runs/<stage>.<judge>/<fingerprint>, which the log of the run names.
+Nothing is deleted: a training that is complete is found in its run directory and taken again. To train anew, delete
+that directory, too: <data_root>/06_models/.runs/<stage>.<judge>/<fingerprint>, which the log of the run names.
 
 \b
 kedro forget reporting               the scoreboard and what is beside it

@@ -18,11 +18,10 @@ from wsdm_arena.planning.plan import Plan, make_plan
 from wsdm_arena.runs.digests import DigestCache
 from wsdm_arena.runs.ledger import Ledger
 
-
 _HELP = """Show every job with its command, tokens, memory, disk and hours.
 
-No model is loaded and nothing is started. Numbers are counted where a job's tables are on disk, estimated from what else
-is there, or taken from the parameters under planning; the mark before a number says which.
+No model is loaded and nothing is started. Numbers are counted where a job's tables are on disk, estimated from what
+else is there, or taken from the parameters under planning; the mark before a number says which.
 
 \b
 result          there: kedro run would not run it again; partial: it goes on; to do: all else
@@ -35,8 +34,8 @@ GPUs            that are busy, or processes; GiB each: the most memory on each o
 GB left         stays on disk; GB meanwhile: is there only while the job runs
 hours           of this job alone; the sums below the table take jobs one after the other
 
-Below the table: trainings that do not fit into a GPU's memory, the commands, and what is missing that no job makes. Your
-own speeds go into planning.throughput.measured_tokens_per_s, in conf/local/parameters_planning.yml.
+Below the table: trainings that do not fit into a GPU's memory, the commands, and what is missing that no job makes.
+Your own speeds go into planning.throughput.measured_tokens_per_s, in conf/local/parameters_planning.yml.
 
 \b
 kedro plan --env a100                                          the recipe at full size

@@ -29,8 +29,8 @@ partial  a training that was stopped: updates done of all; kedro run goes on wit
 waiting  up to date but for stages before it; it runs only if these come out differently
 missing  never run in this data folder, or what it made is gone
 
-Nothing is run or changed. --params shows what a kedro run with the same --params would find. Column
-"whole" is the work of a stage that belongs to no judge.
+Nothing is run or changed. --params shows what a kedro run with the same --params would find. Column "whole" is the
+work of a stage that belongs to no judge.
 
 \b
 kedro status                               the default environment
