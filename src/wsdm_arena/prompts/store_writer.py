@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -63,7 +63,7 @@ class StoreWriter:
         """Tokenize all pairs, a bounded number of characters at a time."""
         self._pair_ids = texts.pair_ids
         num_done = 0
-        for batch in _batch_texts(texts):
+        for batch in batch_texts(texts):
             self._append(tokenizer.tokenize(batch))
             num_done += len(batch)
             if progress is not None:
@@ -117,7 +117,8 @@ class StoreWriter:
         flush(self._path.parent)
 
 
-def _batch_texts(texts: PairTexts) -> Iterator[list[BattleTexts]]:
+def batch_texts(texts: Iterable[BattleTexts]) -> Iterator[list[BattleTexts]]:
+    """Cut battles into batches of a bounded number of characters, or of one battle that has more."""
     batch: list[BattleTexts] = []
     num_characters = 0
     for battle in texts:

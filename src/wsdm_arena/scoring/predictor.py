@@ -5,9 +5,9 @@ Shapes: N pairs, S segments of a micro-batch, C classes.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,24 @@ import torch.distributed as dist
 
 from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.batching.planner import ORDERS, plan_scoring
+from wsdm_arena.prompts.battles import NUM_FIELDS, BattleTokenizer, TokenizedBattles, assemble_sequence
+from wsdm_arena.prompts.pairs import BattleTexts
 from wsdm_arena.prompts.store import TokenStore, TokenStoreError
+from wsdm_arena.prompts.store_writer import batch_texts
+from wsdm_arena.prompts.template import RenderedTemplate
 
 logger = logging.getLogger(__name__)
 
 PackedJudge = Callable[[PackedBatch], torch.Tensor]
 """From a packed batch to logits ``(S, C)`` in displayed order."""
+
+
+class SequenceSource(Protocol):
+    """Where the tokens of pairs lie: a :class:`~wsdm_arena.prompts.store.TokenStore`, or memory."""
+
+    def sequence(self, row: int, order: str) -> npt.NDArray[np.int32]:
+        """The whole sequence of a pair, read in order "ab" or "ba"."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -31,7 +43,7 @@ class TokenizedPairs:
 
     Attributes:
         pair_ids: ``(N,)`` strings.
-        stores: Token tables.
+        stores: Token tables, or what holds tokens in memory.
         store_numbers: ``(N,)``, position in ``stores``.
         rows: ``(N,)``, row in that store.
         lengths: ``(N,)`` int32, tokens of the sequence; the same in both orders.
@@ -39,8 +51,8 @@ class TokenizedPairs:
     """
 
     pair_ids: npt.NDArray[Any]
-    stores: tuple[TokenStore, ...]
-    store_numbers: npt.NDArray[np.int16]
+    stores: tuple[SequenceSource, ...]
+    store_numbers: npt.NDArray[np.integer]
     rows: npt.NDArray[np.int64]
     lengths: npt.NDArray[np.int32]
     truncated: npt.NDArray[np.bool_]
@@ -74,6 +86,28 @@ class TokenizedPairs:
             truncated[here] = store.truncated[rows[here]]
         return cls(keys, tuple(stores.values()), numbers, rows, lengths, truncated)
 
+    @classmethod
+    def from_texts(cls, pair_ids: Sequence[str], battles: Iterable[BattleTexts], tokenizer: BattleTokenizer) -> Self:
+        """Tokenize pairs and keep their tokens in memory.
+
+        Tokens are those that a token store of the same tokenizer, template and truncation holds.
+
+        Args:
+            pair_ids: N keys.
+            battles: Prompt, response A and response B of each; a null text is None.
+            tokenizer: Of the judge that is to read them.
+        """
+        parts = [TokensInMemory(tokenizer.tokenize(batch), tokenizer.template) for batch in batch_texts(battles)]
+        sizes = [len(part.battles) for part in parts]
+        return cls(
+            pair_ids=np.asarray(pair_ids, dtype=object),
+            stores=tuple(parts),
+            store_numbers=np.repeat(np.arange(len(parts), dtype=np.int32), sizes),
+            rows=np.concatenate([np.arange(size) for size in sizes] or [np.empty(0, dtype=np.int64)]),
+            lengths=np.concatenate([part.lengths for part in parts] or [np.empty(0, dtype=np.int32)]),
+            truncated=np.concatenate([part.truncated for part in parts] or [np.empty(0, dtype=bool)]),
+        )
+
     def __len__(self) -> int:
         return len(self.pair_ids)
 
@@ -88,6 +122,29 @@ class TokenizedPairs:
         """Tokens of pair ``number // 2`` in order "ab" (even numbers) or "ba" (odd numbers)."""
         position, order = divmod(int(number), 2)
         return self.stores[self.store_numbers[position]].sequence(int(self.rows[position]), ORDERS[order])
+
+
+@dataclass(frozen=True)
+class TokensInMemory:
+    """Tokens of some pairs, and the template that makes sequences of them."""
+
+    battles: TokenizedBattles
+    template: RenderedTemplate
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int32]:
+        """Tokens of each whole sequence, ``(N,)``."""
+        fields = self.battles.offsets[NUM_FIELDS::NUM_FIELDS] - self.battles.offsets[:-NUM_FIELDS:NUM_FIELDS]
+        return (fields + self.template.num_constant_tokens).astype(np.int32)
+
+    @property
+    def truncated(self) -> npt.NDArray[np.bool_]:
+        """Whether anything of a pair's texts was cut out, ``(N,)``."""
+        return np.any(self.battles.kept_tokens < self.battles.original_tokens, axis=1)
+
+    def sequence(self, row: int, order: str) -> npt.NDArray[np.int32]:
+        """The whole sequence of a pair, ``(lengths[row],)``."""
+        return assemble_sequence(self.template, *self.battles.fields(row), order)
 
 
 def score_pairs(
