@@ -2,11 +2,13 @@
 
 Layout of a bundle::
 
-    config.json, model.safetensors, head.safetensors, tokenizer.json, ...    with "plain": a judge's checkpoint
+    config.json, model.safetensors, tokenizer.json, ...    with "plain": a model directory of transformers
+    head.safetensors         with "plain": the head, unless it is ``score.weight`` among the weights
     fused/                   with "fused": the inference layout, float16, head and tokenizer included
     prompt.json              template, system role, truncation: how battles become text
     calibration.json         the temperature, and how it was found
     provenance.json          what the judge was made of
+    README.md                the model card, if there is one
     manifest.json            written last; names every file with its size and SHA-256
 """
 
@@ -20,6 +22,7 @@ from typing import Any, get_args
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
+from transformers import PreTrainedConfig
 
 from wsdm_arena.config import HeadConfig, StrictConfig, TemplateConfig, TruncationConfig, TruncationPolicy
 from wsdm_arena.config.export import Layout
@@ -27,10 +30,11 @@ from wsdm_arena.config.judges import AttentionName
 from wsdm_arena.errors import UserError
 from wsdm_arena.modeling.attention import UnsupportedJudgeError
 from wsdm_arena.modeling.backbone import as_dtype
-from wsdm_arena.modeling.backbone_weights import LayoutError
+from wsdm_arena.modeling.backbone_weights import LayoutError, read_config
 from wsdm_arena.modeling.checkpoint import (
     BUNDLE_KIND,
     HEAD,
+    MAX_SHARD_SIZE,
     CheckpointError,
     check_fields,
     load_judge,
@@ -41,13 +45,23 @@ from wsdm_arena.modeling.head import Head
 from wsdm_arena.modeling.inference_layout import load_fused_checkpoint, write_fused_files
 from wsdm_arena.modeling.judge import JudgeModel
 from wsdm_arena.modeling.manifest import ManifestError, read_manifest, write_manifest
-from wsdm_arena.modeling.weight_files import SAFETENSORS, WeightFileError
+from wsdm_arena.modeling.sequence_classifier import (
+    OWN_SCORE,
+    choose_pad_token,
+    classifier_class,
+    describe_classifier,
+    describe_for_older_versions,
+    write_classifier_weights,
+)
+from wsdm_arena.modeling.weight_files import INDEX_SUFFIX, SAFETENSORS, WeightFileError
+from wsdm_arena.prompts.template import render_template
+from wsdm_arena.prompts.tokenizers import PromptError, load_tokenizer
 from wsdm_arena.runs.directories import replacing_directory
 from wsdm_arena.runs.files import link_or_copy
 from wsdm_arena.runs.fingerprint import DirectoryChangedError, manifest_digest
 from wsdm_arena.runs.formats import BUNDLE_FORMAT
 
-PROMPT, CALIBRATION, PROVENANCE = "prompt.json", "calibration.json", "provenance.json"
+PROMPT, CALIBRATION, PROVENANCE, CARD = "prompt.json", "calibration.json", "provenance.json", "README.md"
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 FUSED = "fused"
 FUSED_DTYPE = torch.float16
@@ -80,18 +94,24 @@ def write_bundle(
     temperature: float,
     calibration: Mapping[str, Any],
     provenance: Mapping[str, Any],
+    card: str | None = None,
 ) -> Path:
     """Make a bundle of a judge's checkpoint.
+
+    The plain layout is one that transformers reads: by ``AutoModelForSequenceClassification`` if the head is linear and
+    the family has such a class, else by ``AutoModel``, the head lying beside it.
 
     Args:
         directory: Replaced as a whole if it exists.
         checkpoint: As :func:`~wsdm_arena.modeling.checkpoint.save_judge` wrote it. Its weights are hard-linked into the
-            plain layout where the file system can.
+            plain layout where the file system can, unless a sequence classifier has other names for them: these are
+            written anew.
         prompt: How battles become text.
         layouts: ``plain``, ``fused`` or both.
         temperature: Who wants calibrated probabilities divides logits by it; the cascade does not.
         calibration: How the temperature was found, as JSON.
         provenance: What the judge was made of, as JSON.
+        card: The model card, Markdown.
 
     Returns:
         ``directory``.
@@ -111,19 +131,21 @@ def write_bundle(
         with replacing_directory(directory) as unfinished:
             described: dict[str, Mapping[str, Any]] = {}
             if "plain" in layouts:
-                described = _add_plain(checkpoint, unfinished, manifest["files"])
+                described = _add_plain(checkpoint, unfinished, manifest, prompt)
             if "fused" in layouts:
                 (unfinished / FUSED).mkdir()
                 write_fused_files(checkpoint, unfinished / FUSED, dtype=FUSED_DTYPE, head=load_file(checkpoint / HEAD))
             _write_json(unfinished / PROMPT, prompt.model_dump(mode="json"))
             _write_json(unfinished / CALIBRATION, {"temperature": temperature, "fit": dict(calibration)})
             _write_json(unfinished / PROVENANCE, provenance)
+            if card is not None:
+                (unfinished / CARD).write_text(card, encoding="utf-8")
             own = {"kind": BUNDLE_KIND, "format": BUNDLE_FORMAT, "layouts": sorted(set(layouts))}
             if "plain" not in layouts:
                 own["dtype"] = str(FUSED_DTYPE).removeprefix("torch.")
             inherited = {key: value for key, value in manifest.items() if key != "files"}
             write_manifest(unfinished, inherited | own, described=described)
-    except (CheckpointError, LayoutError, WeightFileError) as error:
+    except (CheckpointError, LayoutError, PromptError, WeightFileError) as error:
         raise BundleError(f"no bundle can be made of {checkpoint}: {error}") from error
     return directory
 
@@ -239,13 +261,40 @@ class Bundle:
         return JudgeModel(backbone, head.to(dtype), attention=attention, sliding_window=sliding_window)
 
 
-def _add_plain(checkpoint: Path, target: Path, files: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Link the weights, copy what people edit; what is known of the linked files."""
-    linked = {name: file for name, file in files.items() if name.endswith(SAFETENSORS)}
-    for name in files:
+def _add_plain(
+    checkpoint: Path, target: Path, manifest: Mapping[str, Any], prompt: BundlePrompt
+) -> dict[str, Mapping[str, Any]]:
+    """Link the weights, or write them under a classifier's names; copy what people edit.
+
+    Returns:
+        What is known of the linked files.
+    """
+    config = read_config(checkpoint)
+    architecture = classifier_class(config, HeadConfig(**manifest["head"]))
+    linked = {name: file for name, file in manifest["files"].items() if name.endswith(SAFETENSORS)}
+    for name in manifest["files"]:
+        if architecture is not None and name.endswith((SAFETENSORS, INDEX_SUFFIX)):
+            continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (link_or_copy if name in linked else shutil.copyfile)(checkpoint / name, target / name)
-    return linked
+    if architecture is not None:
+        score = load_file(checkpoint / HEAD)[OWN_SCORE]
+        write_classifier_weights(checkpoint, target, score, max_shard_size=MAX_SHARD_SIZE)
+        describe_classifier(
+            target,
+            architecture=architecture,
+            num_classes=manifest["num_classes"],
+            pad_token_id=_choose_padding(checkpoint, config, prompt),
+        )
+    describe_for_older_versions(target, config)
+    return linked if architecture is None else {}
+
+
+def _choose_padding(checkpoint: Path, config: PreTrainedConfig, prompt: BundlePrompt) -> int | None:
+    tokenizer = load_tokenizer(checkpoint)
+    rendered = render_template(tokenizer, prompt.template, system_role=prompt.system_role)
+    last = rendered.after_battle[-1] if rendered.after_battle else -1
+    return choose_pad_token(tokenizer, config, last_token=last)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

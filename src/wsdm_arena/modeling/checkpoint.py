@@ -7,6 +7,9 @@ Layout of a checkpoint directory::
     head.safetensors                   "dense.weight", "dense.bias", "output.weight", "output.bias"
     manifest.json                      written last; names every file with its size and SHA-256
 
+In a bundle whose judge is one of transformers' sequence classifiers the head is ``score.weight`` among the backbone's
+weights, see :mod:`~wsdm_arena.modeling.sequence_classifier`; there is no ``head.safetensors`` then.
+
 It is written under another name and renamed when it is complete.
 """
 
@@ -24,12 +27,14 @@ from wsdm_arena.config.judges import AttentionName
 from wsdm_arena.errors import UserError
 from wsdm_arena.modeling.attention import UnsupportedJudgeError
 from wsdm_arena.modeling.backbone import as_dtype, load_backbone, load_config
-from wsdm_arena.modeling.backbone_weights import plain_config, require_castable
+from wsdm_arena.modeling.backbone_weights import plain_config, plain_names, require_castable
 from wsdm_arena.modeling.head import Head
 from wsdm_arena.modeling.judge import JudgeModel
 from wsdm_arena.modeling.manifest import ManifestError, write_manifest
 from wsdm_arena.modeling.manifest import read_manifest as read_any_manifest
+from wsdm_arena.modeling.sequence_classifier import SCORE, read_score
 from wsdm_arena.modeling.weight_files import (
+    LazyState,
     WeightFileError,
     find_weight_files,
     open_weights,
@@ -161,20 +166,36 @@ def load_judge(
     verify_files(directory, manifest, checksums=verify_checksums)
     try:
         config = load_config(directory, sliding_window=manifest["sliding_window"])
-        backbone = load_backbone(directory, config, dtype=as_dtype(dtype or manifest["dtype"]))
+        old_head = () if HEAD in manifest["files"] else (SCORE,)
+        backbone = load_backbone(directory, config, dtype=as_dtype(dtype or manifest["dtype"]), old_head=old_head)
     except UnsupportedJudgeError as error:
         raise CheckpointError(str(error)) from error
     head = Head(HeadConfig(**manifest["head"]), config.hidden_size, manifest["num_classes"], seed=0)
-    weights = load_file(directory / HEAD)
     try:
+        weights = read_head(directory, manifest)
         head.load_state_dict(weights, strict=True)
         head.to(backbone.dtype)
         if as_dtype(manifest["dtype"]) != backbone.dtype == torch.float16:
             require_castable(head.state_dict(), weights)
-            require_castable(backbone.state_dict(), open_weights(find_weight_files(directory)))
+            stored = open_weights(find_weight_files(directory))
+            names = plain_names(stored, config, backbone.state_dict())
+            require_castable(backbone.state_dict(), LazyState.renamed(stored, names))
     except (RuntimeError, WeightFileError) as error:
         raise CheckpointError(f"{directory}: {error}") from error
     return JudgeModel(backbone, head, attention=attention, sliding_window=manifest["sliding_window"])
+
+
+def read_head(directory: Path, manifest: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Read a head's weights under our own names, wherever the layout keeps them.
+
+    Args:
+        directory: A checkpoint, or a bundle with the plain layout.
+        manifest: Its own.
+
+    Raises:
+        WeightFileError: The weights cannot be read.
+    """
+    return load_file(directory / HEAD) if HEAD in manifest["files"] else read_score(directory)
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ TOKENS_FORMAT = 2
 """A token table."""
 BACKBONE_FORMAT = 2
 """An imported backbone."""
-BUNDLE_FORMAT = 1
+BUNDLE_FORMAT = 2
 """An exported judge."""
 ANSWERS_FORMAT = 1
 """Answers of a model."""
