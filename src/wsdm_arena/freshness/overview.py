@@ -105,7 +105,7 @@ def stage_and_judge(node: Node) -> tuple[str, str | None]:
         return tag, None
     if node.namespace == "backbone":
         return "backbone", node.name.removeprefix("backbone.")
-    if node.namespace == "baseline":
+    if node.namespace in ("baseline", "report"):
         return "reporting", None
     stage, _, last = node.namespace.rpartition(".")
     if stage and last in node.tags and not node.namespace.startswith("submission."):
