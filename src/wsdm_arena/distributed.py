@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from wsdm_arena.errors import UserError
+from wsdm_arena.progress import hide_progress
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +121,8 @@ class DistributedContext:
         return holder[0]
 
     def configure_logging(self) -> None:
-        """Log progress on the first process, and from the others only what is wrong."""
+        """Log and show progress on the first process, and from the others tell only what is wrong."""
+        hide_progress(not self.is_main)
         rank = "" if self.world_size == 1 else f"[{self.rank}] "
         logging.basicConfig(
             level=logging.INFO if self.is_main else logging.WARNING,

@@ -15,6 +15,7 @@ from pathlib import Path
 from wsdm_arena.fetching.errors import DISK_ERRORS, FetchError, InterruptedDownloadError
 from wsdm_arena.fetching.inputs import Input
 from wsdm_arena.fetching.tokens import HUGGING_FACE_CURE, describe_missing_token, has_hugging_face_token
+from wsdm_arena.fetching.watching import bytes_in, watch_download
 from wsdm_arena.runs.digests import DigestCache
 from wsdm_arena.runs.files import write_atomically
 
@@ -66,9 +67,10 @@ def download_dataset(
     with _errors_told(item):
         listing = _list_files(item, "dataset", revision)
         folder = staging / listing.commit
-        _require_room(item, listing.size - _bytes_in(folder), folder)
-        for file in listing.files:
-            _stream(item, "dataset", listing.commit, file, folder / file.name, digests)
+        _require_room(item, listing.size - bytes_in(folder), folder)
+        with watch_download(item.name, folder, listing.size):
+            for file in listing.files:
+                _stream(item, "dataset", listing.commit, file, folder / file.name, digests)
     return {file.name: folder / file.name for file in listing.files}, listing.commit
 
 
@@ -94,11 +96,12 @@ def download_model(item: Input, revision: str | None, digests: DigestCache) -> t
     with _errors_told(item):
         listing = _list_files(item, "model", revision)
         large = [file for file in listing.files if file.sha256 is not None and file.size <= MAX_STREAMED_BYTES]
-        _require_room(item, listing.size - _bytes_in(storage / "blobs"), storage)
-        for file in large:
-            _stream(item, "model", listing.commit, file, storage / "blobs" / file.blob, digests)
+        _require_room(item, listing.size - bytes_in(storage / "blobs"), storage)
         names = [file.name for file in listing.files]
-        folder = Path(snapshot_download(str(item.handle), revision=listing.commit, allow_patterns=names))
+        with watch_download(item.name, storage / "blobs", listing.size):
+            for file in large:
+                _stream(item, "model", listing.commit, file, storage / "blobs" / file.blob, digests)
+            folder = Path(snapshot_download(str(item.handle), revision=listing.commit, allow_patterns=names))
         if revision is None or item.is_main:
             write_atomically(storage / "refs" / "main", listing.commit.encode())
     return {name: folder / name for name in names}, listing.commit
@@ -159,10 +162,6 @@ def _stream(item: Input, kind: str, commit: str, file: RemoteFile, target: Path,
             "the same command fetches it again"
         )
     os.replace(part, target)
-
-
-def _bytes_in(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _require_room(item: Input, size: int, folder: Path) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from wsdm_arena.fetching.errors import FetchError, InterruptedDownloadError
 from wsdm_arena.fetching.inputs import Input
 from wsdm_arena.fetching.tokens import KAGGLE_CURE, describe_missing_kaggle_token
+from wsdm_arena.fetching.watching import bytes_in, watch_download
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ def download_from_kaggle(item: Input, revision: str | None, staging: Path) -> tu
     if item.hub == "kaggle_competition" and (missing := describe_missing_kaggle_token()):
         raise FetchError(f"{item.name}: {missing}")
     files: dict[str, Path] = {}
-    with _cache_in(staging), _errors_told(item, staging):
+    # Its archives are unpacked beside themselves, so that nobody knows how large the folder will be.
+    with _cache_in(staging), _errors_told(item, staging), watch_download(item.name, staging, None):
         for name in item.files or (None,):
             path = _keep_trying(partial(_ask_client, item, revision, name), staging, item.name)
             if version := _VERSION.search(path.as_posix()):
@@ -78,7 +80,7 @@ def _keep_trying(download: Callable[[], Path], staging: Path, name: str) -> Path
         except requests.exceptions.HTTPError:
             raise
         except requests.exceptions.RequestException as error:
-            have = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
+            have = bytes_in(staging)
             attempt = 1 if have > had else attempt + 1
             if attempt >= ATTEMPTS or not have:
                 raise

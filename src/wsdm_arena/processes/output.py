@@ -11,9 +11,12 @@ import sys
 import termios
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from wsdm_arena.progress import may_draw_bars
 
 REMEMBERED_LINES = 1_000
 _READ_BYTES = 65_536
@@ -24,8 +27,9 @@ _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07
 class ChildOutput:
     """Stdout and stderr of a child in one stream, on its way to our stderr and to a log.
 
-    Where stderr is a terminal the child gets a terminal of its own, so that its progress bars stay live; else a pipe.
-    The log, which is appended to, holds whole lines without colours and only the last state of a redrawn line.
+    Where stderr is a terminal the child gets a terminal of its own, so that its progress bars stay live, unless bars of
+    ours are drawn there; else it gets a pipe. The log, which is appended to, holds whole lines without colours and only
+    the last state of a redrawn line, and so does stderr where it is no terminal or shows bars of ours.
 
     Attributes:
         child_fd: What the child is started with as stdout and stderr; see :meth:`child_started`.
@@ -36,7 +40,7 @@ class ChildOutput:
         self.last_lines: deque[str] = deque(maxlen=REMEMBERED_LINES)
         self._log = log_path.open("a", encoding="utf-8", errors="replace") if log_path else None
         self._console = sys.stderr
-        self._is_terminal = self._console is not None and self._console.isatty()
+        self._is_terminal = self._console is not None and self._console.isatty() and not may_draw_bars()
         self._is_muted = self._console is None
         self._fd, self.child_fd = _open_terminal() if self._is_terminal else os.pipe()
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -101,9 +105,9 @@ class ChildOutput:
             self._is_open = False
             self._selector.unregister(self._fd)
             return False
-        text = self._decoder.decode(chunk)
-        self._show(chunk, text)
-        self._remember(text)
+        if self._is_terminal:
+            self._show(chunk)
+        self._remember(self._decoder.decode(chunk))
         return True
 
     def _drain(self) -> None:
@@ -112,18 +116,24 @@ class ChildOutput:
         if self._unfinished_line.strip():
             self._remember("\n")
 
-    def _show(self, chunk: bytes, text: str) -> None:
+    def _show(self, chunk: bytes) -> None:
         if self._is_muted:
             return
         try:
-            if self._is_terminal:
-                self._last_shown = chunk
-                self._console.flush()
-                _write_all(self._console.fileno(), chunk)
-            else:
-                self._console.write(text)
-                self._console.flush()
+            self._last_shown = chunk
+            self._console.flush()
+            _write_all(self._console.fileno(), chunk)
         except OSError:  # the terminal was closed under a run that ignores SIGHUP: the log is enough
+            self.mute()
+
+    def _show_lines(self, lines: Sequence[str]) -> None:
+        console = sys.stderr  # whatever it is now: a bar that is drawn lets lines pass above it
+        if self._is_muted or not lines or console is None:
+            return
+        try:
+            console.write("".join(f"{line}\n" for line in lines))
+            console.flush()
+        except OSError:  # nobody reads any more: the log is enough
             self.mute()
 
     def _tidy_terminal(self) -> None:
@@ -138,6 +148,8 @@ class ChildOutput:
         self._unfinished_line = _last_state(rest)
         finished = [_ESCAPE_SEQUENCE.sub("", _last_state(line)).rstrip() for line in lines]
         self.last_lines.extend(finished)
+        if not self._is_terminal:
+            self._show_lines(finished)
         if self._log is not None and finished:
             self._log.writelines(f"{line}\n" for line in finished)
             self._log.flush()

@@ -9,14 +9,11 @@ from pathlib import Path
 
 from wsdm_arena.runs.files import replacing_file, sha256_of
 from wsdm_arena.runs.fingerprint import fingerprint
-from wsdm_arena.runs.sizes import show_bytes
 
 logger = logging.getLogger(__name__)
 
 CACHE_NAME = ".digests.json"
 """Within the data folder."""
-_LARGE_BYTES = 5_000_000_000
-"""Reading more than this takes seconds, of which people want to know."""
 _SETTLED_NS = 2_000_000_000
 """A file that was written this short a time before it was hashed could change again without a new time stamp: file
 systems count in steps of up to two seconds."""
@@ -60,8 +57,6 @@ class DigestCache:
         known = self._entries.get(key)
         if known is not None and known[:2] == stamp:
             return str(known[2])
-        if state.st_size > _LARGE_BYTES:
-            logger.info("reading %s (%s), to know it again", file, show_bytes(state.st_size))
         digest = sha256_of(file)
         if time.time_ns() - state.st_mtime_ns > _SETTLED_NS:
             self._entries[key] = [*stamp, digest]

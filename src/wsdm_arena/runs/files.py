@@ -10,6 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from wsdm_arena.progress import show_progress
+
+_LARGE_MB = 100
+"""Files below are hashed in less than a second."""
+_BLOCK_BYTES = 4 << 20
+
 MANIFEST = "manifest.json"
 """Written last into a directory: its presence says that the directory is complete."""
 
@@ -95,9 +101,18 @@ def last_json_line(path: Path) -> dict[str, Any]:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
+    """SHA-256 of a file's bytes, hexadecimal; of one that takes long the progress is shown."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        num_mb = os.fstat(file.fileno()).st_size // 1_000_000
+        if num_mb < _LARGE_MB:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest, done = hashlib.sha256(), 0
+        with show_progress(f"checksum of {path.parent.name}/{path.name}, MB", total=num_mb) as progress:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+                done += len(block)
+                progress(done // 1_000_000)
+        return digest.hexdigest()
 
 
 def describe_file(path: Path) -> dict[str, Any]:

@@ -5,10 +5,8 @@ Scoring needs no gradients, so nothing is sharded: each process holds all weight
 
 import gc
 import logging
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Self
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pandas as pd
@@ -78,7 +76,8 @@ def _score_parts(
 ) -> None:
     judge = load_judge(config.checkpoint, attention=config.attention, dtype=config.dtype).to(context.device).eval()
     judge_fingerprint = read_manifest(config.checkpoint)["fingerprint"]
-    with ReadingProgress(config, context, store, [chunks[number] for number in missing]) as progress:
+    total = _share_of_tokens(store, [chunks[number] for number in missing], config, context.world_size)
+    with show_progress(f"{config.table} scored tokens", total=total) as progress:
         for number in missing:
             chunk = chunks[number]
             predictions = score_pairs(
@@ -96,7 +95,7 @@ def _score_parts(
                 predictions["judge_fingerprint"] = judge_fingerprint
                 predictions["template_hash"] = store.template.hash
                 run.write_part(number, predictions[PREDICTIONS_SCHEMA.names])
-            progress.finish_part(len(chunk))
+        progress(total)
 
 
 def _require_finite(predictions: pd.DataFrame, config: ScoringConfig) -> None:
@@ -110,44 +109,8 @@ def _require_finite(predictions: pd.DataFrame, config: ScoringConfig) -> None:
         )
 
 
-class ReadingProgress:
-    """How far the first process is: a bar of tokens where stderr is a terminal, else a line a part.
-
-    Processes read different numbers of tokens: the first one's share stands for all.
-
-    Args:
-        config: Of the run.
-        context: This process among the others; the first one shows.
-        store: Where lengths are found.
-        chunks: Keys of the pairs that are to be read, by part.
-    """
-
-    def __init__(self, config: ScoringConfig, context: DistributedContext, store: TokenStore, chunks: Chunks) -> None:
-        pair_ids = np.concatenate(chunks)
-        num_tokens = len(config.orders) * int(store.lengths[store.rows(pair_ids)].sum(dtype=np.int64))
-        self._table = config.table
-        self._is_shown = context.is_main
-        self._tokens, self._all_tokens = 0, num_tokens // context.world_size
-        self._pairs, self._all_pairs = 0, len(pair_ids)
-        self._stack = ExitStack()
-        self._bar: Callable[[int, int], None] | None = None
-
-    def __enter__(self) -> Self:
-        if self._is_shown and sys.stderr.isatty():
-            self._bar = self._stack.enter_context(show_progress(f"{self._table} scored tokens"))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def advance(self, num_tokens: int) -> None:
-        """Count what this process has read."""
-        self._tokens += num_tokens
-        if self._bar is not None:
-            self._bar(self._tokens, self._all_tokens)
-
-    def finish_part(self, num_pairs: int) -> None:
-        """Count the pairs of a part that all processes have read."""
-        self._pairs += num_pairs
-        if self._is_shown and self._bar is None:  # a line would go through the bar
-            logger.info("%s: %d of %d pairs scored", self._table, self._pairs, self._all_pairs)
+def _share_of_tokens(store: TokenStore, chunks: Chunks, config: ScoringConfig, world_size: int) -> int:
+    """Tokens that one process will read; processes read different numbers, and the first one's share stands for all."""
+    pair_ids = np.concatenate(chunks)
+    num_tokens = int(store.lengths[store.rows(pair_ids)].sum(dtype=np.int64))
+    return len(config.orders) * num_tokens // world_size

@@ -11,9 +11,9 @@ from wsdm_arena.config import RunConfig
 from wsdm_arena.distributed import DistributedContext
 from wsdm_arena.metrics import accuracy, log_loss
 from wsdm_arena.modeling.judge import JudgeModel
+from wsdm_arena.progress import show_progress
 from wsdm_arena.scoring.predictor import score_pairs
 from wsdm_arena.training.data import LabelledBattles
-from wsdm_arena.training.progress import StageProgress
 
 PREDICTION_COLUMNS = (
     "pair_id",
@@ -54,7 +54,7 @@ class Evaluator:
         name = f"{self.config.judge.stage}.{self.config.judge.judge}"
         # Ranks read different numbers of tokens, and only the first shows progress: its share stands for all.
         total = 2 * int(pairs.tokens.lengths.sum()) // self.context.world_size
-        with StageProgress(name, "scored tokens", total, is_shown=self.context.is_main) as progress:
+        with show_progress(f"{name} scored tokens", total=total) as progress:
             table = score_pairs(
                 judge,
                 pairs.tokens,
@@ -64,6 +64,7 @@ class Evaluator:
                 world_size=self.context.world_size,
                 on_batch=progress.advance,
             )
+            progress(total)
         _release_gathered_weights(judge)
         judge.train(was_training)
         if table is None:

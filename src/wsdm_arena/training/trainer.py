@@ -24,10 +24,11 @@ from wsdm_arena.distributed import DistributedContext
 from wsdm_arena.errors import UserError
 from wsdm_arena.modeling.dropout import draw_keep_masks
 from wsdm_arena.modeling.judge import JudgeModel
+from wsdm_arena.progress import show_progress
 from wsdm_arena.training.data import RunData
 from wsdm_arena.training.loss import soft_label_cross_entropy, swap_labels
+from wsdm_arena.training.memory import memory_bytes
 from wsdm_arena.training.optimizer import ShardedOptimizer
-from wsdm_arena.training.progress import StageProgress, memory_bytes
 from wsdm_arena.training.resume import ResumePoint, ResumeStates
 from wsdm_arena.training.run import JsonLines
 from wsdm_arena.training.schedule import learning_rate_factor
@@ -123,9 +124,7 @@ class Trainer:
         """Do all updates that are left."""
         num_updates = len(self.planner)
         done = self._optimizer.step_count
-        with StageProgress(
-            self._name, "updates", num_updates, completed=done, is_shown=self._context.is_main
-        ) as progress:
+        with show_progress(f"{self._name} updates", done=done, total=num_updates, at_once=True) as progress:
             self._window = self._new_window()
             self.judge.train()
             for plan in self.planner:
@@ -231,25 +230,25 @@ class Trainer:
         every_updates = self._training.checkpoint.every_updates
         return every_updates is not None and (update + 1) % every_updates == 0
 
-    def _check_and_log(self, plan: UpdatePlan, learning_rate: float) -> tuple[bool, dict[str, str]]:
+    def _check_and_log(self, plan: UpdatePlan, learning_rate: float) -> tuple[bool, str | None]:
         """Before an update, agree on whether its state is to be saved; a state that is saved has been checked.
 
         Returns:
-            Whether to save, and what to show.
+            Whether to save, and what to show beside the progress; None: what was shown before.
 
         Raises:
             TrainingDivergedError: The loss or the gradient is not finite; weights and saved states are as they were.
         """
         is_due, is_logged = self._is_due_by_count(plan.update), self._is_logged(plan.update)
         if not is_due and not is_logged:
-            return False, {}
+            return False, None
         window = self._window
         late = float(self._context.is_main and self._is_time_to_save())
         judge_loss, language_loss, square_sum, late = self._context.sum_over_ranks(
             [window.judge_loss.item(), window.language_loss.item(), self._optimizer.gradient_square_sum(), late]
         )
         self._require_finite(plan, judge_loss + language_loss, square_sum)
-        details = self._log(plan, learning_rate, judge_loss, language_loss, square_sum) if is_logged else {}
+        details = self._log(plan, learning_rate, judge_loss, language_loss, square_sum) if is_logged else None
         return is_due or late > 0, details
 
     def _require_finite(self, plan: UpdatePlan, loss: float, square_sum: float) -> None:
@@ -262,7 +261,7 @@ class Trainer:
 
     def _log(
         self, plan: UpdatePlan, learning_rate: float, judge_loss: float, language_loss: float, square_sum: float
-    ) -> dict[str, str]:
+    ) -> str:
         """Write a line about the updates since the last one; losses and squares are sums over ranks."""
         window = self._window
         tokens_per_s = window.num_tokens / (time.monotonic() - window.started_s)
@@ -317,9 +316,6 @@ def _plan(data: RunData, config: RunConfig, context: DistributedContext) -> Plan
     return planner
 
 
-def _details(record: dict[str, Any]) -> dict[str, str]:
-    return {
-        "loss": f"{record['loss']:.4f}",
-        "tokens/s": f"{record['tokens_per_s']:,.0f}",
-        "memory": f"{record['memory_bytes'] / 2**30:.1f} GiB",
-    }
+def _details(record: dict[str, Any]) -> str:
+    memory = f"{record['memory_bytes'] / 2**30:.1f} GiB"
+    return f"loss {record['loss']:.4f}, {record['tokens_per_s']:,.0f} tokens/s, {memory}"

@@ -23,7 +23,7 @@ def import_named_backbone(backbone: BackboneConfig, backbone_store: Path) -> Pat
 def _import(source: str | Path, backbone: BackboneConfig, backbone_store: Path) -> Path:
     from wsdm_arena.modeling.backbone_import import BackboneError, import_backbone, read_backbone_manifest
 
-    with show_progress("backbone") as progress:
+    with show_progress(f"tensors of backbone {source}") as progress:
         directory = import_backbone(source, backbone=backbone, root=backbone_store, progress=progress)
     found, wanted = read_backbone_manifest(directory)["model_type"], backbone.model_type
     if wanted is not None and found != wanted:

@@ -48,7 +48,7 @@ def mine(
         shutil.rmtree(leftover)
     excluded = [table[["prompt"]] for table in (battles, collected_pairs, test_pairs)]
     try:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=die_with_parent) as pool:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin_process) as pool:
             report = pool.submit(_mine, conversations, excluded, generation, output).result()
     except BrokenProcessPool:
         raise MiningError("the process that mines prompts was killed; is there enough memory? Give it 2 GB") from None
@@ -57,6 +57,12 @@ def mine(
         ", ".join(f"{value} {key.removeprefix('num_')}" for key, value in report.items() if key.startswith("num_")),
     )
     return {"mined_prompts": output, "report": report}
+
+
+def _begin_process() -> None:
+    die_with_parent()
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("wsdm_arena.progress").setLevel(logging.INFO)  # what else there is to say, the parent says
 
 
 def _write_no_prompts(output: Path) -> None:
