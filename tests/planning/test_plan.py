@@ -84,6 +84,13 @@ def test_disk_at_full_size(tmp_path: Path) -> None:
     assert make_plan(no_copies, tmp_path).totals.final_bytes.value == pytest.approx(trained + backbones, rel=0.01)
 
 
+def test_a_linear_head_costs_a_copy_of_the_weights_in_each_bundle(tmp_path: Path) -> None:
+    config = full_size(export={"layouts": ["plain"]}, judges={"llama": {"head": {"kind": "linear"}}})
+    exported = {job.name: job.final_bytes.value for job in make_plan(config, tmp_path).jobs if job.kind == "export"}
+    assert exported["export.final.gemma"] == 0
+    assert exported["export.final.llama"] == pytest.approx(15.0e9, rel=0.01)
+
+
 def test_what_a_run_needs_on_disk_before_it_begins(tmp_path: Path) -> None:
     config = full_size()
     plan = make_plan(config, tmp_path)

@@ -153,10 +153,14 @@ class _Planner:
         return float(BYTES["bfloat16"] * size.parameters)
 
     def _plan_export(self, stage: str, judge: str) -> Job:
-        """The plain layout is a hard link to the checkpoint; the fused one is written in float16."""
-        size = self._sizes[judge]
-        is_fused = "fused" in self._config.export.layouts
-        weights = Figure(BYTES["float16"] * size.parameters if is_fused else 0.0, max(size.basis, Basis.ESTIMATED))
+        """The plain layout of an MLP judge is a hard link to the checkpoint, a linear one's is written anew.
+
+        The fused layout is written in float16.
+        """
+        size, layouts, resolved = self._sizes[judge], self._config.export.layouts, self._config.resolve(stage, judge)
+        written = BYTES["float16"] * ("fused" in layouts)
+        written += BYTES[resolved.training.dtype] * ("plain" in layouts and resolved.head.kind == "linear")
+        weights = Figure(float(written * size.parameters), max(size.basis, Basis.ESTIMATED))
         return Job(
             name=f"export.{stage}.{judge}",
             node=f"export.{stage}.{judge}.export",
