@@ -1,18 +1,81 @@
-"""``python -m wsdm_arena`` runs the project like ``kedro run``."""
+"""``python -m wsdm_arena``: judge files or train on one's own without a Kedro project, or run the project.
+
+Whatever names no command runs the project, as ``kedro run`` does and Kedro expects of a package.
+"""
 
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import cast
 
-from kedro.framework.cli.utils import find_run_command
-from kedro.framework.project import configure_project
+import click
+
+_COMMANDS = {
+    "judge": "Say which of two answers people would prefer, for files of pairs.",
+    "train": "Train a judge on files of one's own battles.",
+    "run": "Run the project, as `kedro run` does. Without a command this is meant, too.",
+}
+_GROUP_OPTIONS = ("--help", "-h", "--version")
 
 
-def main() -> None:
-    """Entry point of the package."""
+class _LazyGroup(click.Group):
+    """Loads a command when it is called: `judge` and `train` need no Kedro, help needs nothing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "run":
+            return _find_run_command()
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"wsdm_arena.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(
+    name="wsdm_arena",
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+@click.version_option(package_name="wsdm-arena", prog_name="wsdm-arena")
+def cli() -> None:
+    """Judges that predict which of two chatbot answers a human prefers.
+
+    `COMMAND --help` says all about a command. Options without a command are those of `run`.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the package.
+
+    Args:
+        arguments: Of the command line; those of this process by default.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and (given[0] in _COMMANDS or given[0] in _GROUP_OPTIONS or not given[0].startswith("-")):
+        cli(given, prog_name=_program_name())
+    else:
+        _find_run_command()(given, standalone_mode=True)
+
+
+def _find_run_command() -> click.Command:
+    from kedro.framework.cli.utils import find_run_command
+    from kedro.framework.project import configure_project
+
     package_name = Path(__file__).parent.name
     configure_project(package_name)
-    run = find_run_command(package_name)
-    run(sys.argv[1:], standalone_mode=True)
+    return cast(click.Command, find_run_command(package_name))
+
+
+def _program_name() -> str:
+    name = Path(sys.argv[0]).name
+    return "python -m wsdm_arena" if name in ("__main__.py", "-m", "") else name
 
 
 if __name__ == "__main__":

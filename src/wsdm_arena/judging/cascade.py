@@ -28,6 +28,7 @@ from wsdm_arena.scoring.cascade import (
     resolve_threshold,
     select_uncertain,
 )
+from wsdm_arena.scoring.predictor import TokenizedPairs
 
 logger = logging.getLogger(__name__)
 
@@ -75,10 +76,13 @@ class CascadeResult:
             none did), ``difference_first`` and ``difference_second`` (``p_a - p_b``; null where not read),
             ``decided_by`` ("both", a judge's name or "fallback").
         report: Counts and times.
+        readings: What each judge said, a row for each of the test table; the second's is empty where there is one
+            judge.
     """
 
     verdicts: pd.DataFrame
     report: CascadeReport
+    readings: tuple[Reading, Reading]
 
 
 def run_cascade(
@@ -124,19 +128,15 @@ def run_cascade(
     level = resolve_threshold(pair_weights, threshold) if len(judges) == 2 else 0.0
     pair_ids = pairs["pair_id"].unique()
     tokens = [align_tokens(judge, pair_ids) for judge in judges]  # before any work: they may be another table's
-    by_length = list(plan_scoring(tokens[0].lengths, world_size=1, max_tokens=max_tokens_per_batch)[0])
-    if time_budget_s is not None:
-        by_length[1:] = by_length[:0:-1]
-    first = read_in_time(judges[0], tokens[0], "ab", by_length, budget, on_batch)
+    first = read_first(judges[0], tokens[0], budget, max_tokens_per_batch=max_tokens_per_batch, on_batch=on_batch)
     second = Reading.none(len(pair_ids), judges[-1].name)
     if len(judges) == 2:
-        plan = _cut(_hardest_first(first, level), tokens[1].lengths, max_tokens_per_batch)
-        least = first.work.seconds_loading
-        second = read_in_time(judges[1], tokens[1], "ba", plan, budget, on_batch, least_seconds=least)
+        options: dict[str, Any] = {"max_tokens_per_batch": max_tokens_per_batch, "on_batch": on_batch}
+        second = read_second(judges[1], tokens[1], first, level, budget, **options)
     names = [judge.name for judge in judges]
     rows = pd.Index(pair_ids).get_indexer(pd.Index(pairs["pair_id"]))
     readings = (first.take(rows), second.take(rows))
-    verdicts = _verdicts(pairs, names, readings, pair_weights)
+    verdicts = state_verdicts(pairs, names, readings, pair_weights)
     report = CascadeReport(
         judges=(first.work, second.work)[: len(judges)],
         weights=dict(zip(names, pair_weights, strict=False)),
@@ -150,7 +150,62 @@ def run_cascade(
         time_budget_s=time_budget_s,
     )
     _log(report)
-    return CascadeResult(verdicts, report)
+    return CascadeResult(verdicts, report, readings)
+
+
+def read_first(
+    judge: CascadeJudge,
+    tokens: TokenizedPairs,
+    budget: Budget,
+    *,
+    max_tokens_per_batch: int,
+    on_batch: Callable[[str, int], None] | None = None,
+) -> Reading:
+    """Have the first judge read pairs as they stand, longest first; see :func:`run_cascade`.
+
+    Args:
+        judge: The first.
+        tokens: Of the pairs.
+        budget: Time that is left.
+        max_tokens_per_batch: Packed tokens of a micro-batch.
+        on_batch: Told the judge's name and the number of tokens after each micro-batch.
+
+    Raises:
+        CascadeError: It gives no finite logits for too many pairs.
+    """
+    by_length = list(plan_scoring(tokens.lengths, world_size=1, max_tokens=max_tokens_per_batch)[0])
+    if budget.is_limited:
+        by_length[1:] = by_length[:0:-1]
+    return read_in_time(judge, tokens, "ab", by_length, budget, on_batch)
+
+
+def read_second(
+    judge: CascadeJudge,
+    tokens: TokenizedPairs,
+    first: Reading,
+    threshold: float,
+    budget: Budget,
+    *,
+    max_tokens_per_batch: int,
+    on_batch: Callable[[str, int], None] | None = None,
+) -> Reading:
+    """Have the second judge read exchanged what the first is unsure of, the most uncertain pairs first.
+
+    Args:
+        judge: The second.
+        tokens: Of the same pairs as those of ``first``.
+        first: What the first judge said.
+        threshold: Of :func:`~wsdm_arena.scoring.cascade.resolve_threshold`.
+        budget: Time that is left; with less than the first judge took to load, the second is not loaded.
+        max_tokens_per_batch: Packed tokens of a micro-batch.
+        on_batch: Told the judge's name and the number of tokens after each micro-batch.
+
+    Raises:
+        CascadeError: It gives no finite logits for too many pairs.
+    """
+    plan = _cut(_hardest_first(first, threshold), tokens.lengths, max_tokens_per_batch)
+    least = first.work.seconds_loading
+    return read_in_time(judge, tokens, "ba", plan, budget, on_batch, least_seconds=least)
 
 
 def _check(judges: Sequence[CascadeJudge], pairs: pd.DataFrame, weights: Mapping[str, float]) -> Weights:
@@ -210,9 +265,20 @@ def _count(
     }
 
 
-def _verdicts(
+def state_verdicts(
     pairs: pd.DataFrame, names: Sequence[str], readings: tuple[Reading, Reading], weights: Weights
 ) -> pd.DataFrame:
+    """Decide every row by what was read of it.
+
+    Args:
+        pairs: ``id``, ``pair_id``, ``response_a``, ``response_b``.
+        names: Of the judges, one or two.
+        readings: Of both judges, a row for each of ``pairs``.
+        weights: Of both judges, 0 for a second that there is not.
+
+    Returns:
+        As :class:`CascadeResult` describes ``verdicts``.
+    """
     first, second = readings
     winners = decide(first.differences, second.differences, weights)
     conditions = [first.was_read & second.was_read, first.was_read, second.was_read]

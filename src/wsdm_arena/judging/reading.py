@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from wsdm_arena.batching.packed import PackedBatch
-from wsdm_arena.batching.planner import ORDERS, IntArray
+from wsdm_arena.batching.planner import ORDERS, IntArray, plan_scoring
 from wsdm_arena.modeling.devices import choose_devices
 from wsdm_arena.modeling.judge import JudgeModel
 from wsdm_arena.modeling.layer_split import SplitJudge
@@ -113,6 +113,11 @@ class Budget:
         self._clock, self._seconds = clock, float("inf") if seconds is None else seconds
         self._start = clock() if start is None else start
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit at all."""
+        return self._seconds != float("inf")
+
     def elapsed(self) -> float:
         """Seconds since the start."""
         return self._clock() - self._start
@@ -208,6 +213,50 @@ def read_in_time(
     num_tokens = int(tokens.lengths[reading.was_begun].sum())
     work = JudgeWork(judge.name, loaded - start, end - loaded, int(reading.was_begun.sum()), num_tokens, num_batches)
     return Reading(reading.probabilities, reading.was_begun, work)
+
+
+def read_orders(
+    reader: BatchReader,
+    tokens: TokenizedPairs,
+    orders: Sequence[str],
+    budget: Budget,
+    *,
+    num_classes: int,
+    max_tokens_per_batch: int,
+    on_batch: Callable[[int], None] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Let a judge in memory read every pair in every order, longest first, until the time is over.
+
+    Args:
+        reader: The judge.
+        tokens: Of N pairs.
+        orders: O of "ab" and "ba".
+        budget: Looked at before each micro-batch.
+        num_classes: C.
+        max_tokens_per_batch: Packed tokens of a micro-batch; a longer sequence is read alone.
+        on_batch: Told the number of sequences after each micro-batch.
+
+    Returns:
+        Logits ``(N, O, C)`` in displayed order; NaN where not read, infinite where the judge gave no finite ones.
+    """
+    numbers = np.array([2 * pair + ORDERS.index(order) for pair in range(len(tokens)) for order in orders], dtype=int)
+    logits = np.full((len(numbers), num_classes), np.nan, dtype=np.float32)
+    plan = plan_scoring(tokens.lengths[numbers // 2], world_size=1, max_tokens=max_tokens_per_batch)[0]
+
+    def batches() -> Iterator[PackedBatch]:
+        for members in plan:
+            if budget.remaining() <= 0:
+                return
+            yield PackedBatch.from_sequences([tokens.sequence(number) for number in numbers[members]])
+
+    with closing(reader.read(batches())) as outputs:
+        for members, output in zip(plan, outputs, strict=False):
+            values = output.float().cpu().numpy()
+            values[~np.isfinite(values).all(axis=1)] = np.inf
+            logits[members] = values
+            if on_batch is not None:
+                on_batch(len(members))
+    return logits.reshape(len(tokens), len(orders), num_classes)
 
 
 def align_tokens(judge: CascadeJudge, pair_ids: npt.NDArray[Any]) -> TokenizedPairs:
