@@ -18,6 +18,8 @@ BACKBONE_FORMAT = 2
 """An imported backbone."""
 BUNDLE_FORMAT = 2
 """An exported judge."""
+CARD_FORMAT = 1
+"""Model and data cards."""
 ANSWERS_FORMAT = 1
 """Answers of a model."""
 

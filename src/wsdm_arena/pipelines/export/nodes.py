@@ -1,6 +1,7 @@
 """Nodes of export; the library does the work."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,22 @@ from typing import Any
 import pandas as pd
 
 from wsdm_arena import __version__
-from wsdm_arena.config import ExportConfig, PreferencesConfig, ResolvedJudge, TemplateConfig, TruncationConfig
+from wsdm_arena.analysis.tables import JudgeAnalysis
+from wsdm_arena.cards.model_card import write_model_card
+from wsdm_arena.config import (
+    BackboneConfig,
+    ExportConfig,
+    PreferencesConfig,
+    ResolvedJudge,
+    TemplateConfig,
+    TruncationConfig,
+)
+from wsdm_arena.config.fetching import SourcesConfig
+from wsdm_arena.pipelines.export.model_card import describe_judge
 from wsdm_arena.prompts.template import render_template
 from wsdm_arena.prompts.tokenizers import load_tokenizer
 from wsdm_arena.runs.fingerprint import fingerprint, manifest_digest
-from wsdm_arena.runs.formats import BUNDLE_FORMAT, result_format
+from wsdm_arena.runs.formats import BUNDLE_FORMAT, CARD_FORMAT, result_format
 from wsdm_arena.runs.work import record_work
 
 logger = logging.getLogger(__name__)
@@ -44,7 +56,7 @@ def leave_uncalibrated(judge: ResolvedJudge) -> dict[str, Any]:
     }
 
 
-@result_format(BUNDLE_FORMAT)
+@result_format(BUNDLE_FORMAT, CARD_FORMAT)
 def export_judge(
     checkpoint: Path,
     calibration: dict[str, Any],
@@ -54,8 +66,40 @@ def export_judge(
     export: ExportConfig,
     run_context: dict[str, Any],
     bundle_store: Path,
+    selection: pd.DataFrame | None = None,
+    initial_selection: pd.DataFrame | None = None,
+    scores: Sequence[dict[str, Any]] = (),
+    held_out_scores: Sequence[dict[str, Any]] = (),
+    baseline_scores: Sequence[dict[str, Any]] = (),
+    analysis: JudgeAnalysis | None = None,
+    backbone: BackboneConfig | None = None,
+    sources: SourcesConfig | dict[str, Any] | None = None,
+    **tables: pd.DataFrame,
 ) -> Path:
-    """Put a judge's weights, tokenizer, prompt, calibration and provenance into one folder; an equal one is reused."""
+    """Put a judge's weights, tokenizer, prompt, calibration, provenance and model card into one folder.
+
+    An equal one that is there already is reused. What the card alone is made of may be missing; the card then says
+    less.
+
+    Args:
+        checkpoint: Of the judge.
+        calibration: As :func:`calibrate` found it.
+        judge: As it was trained.
+        template: Wording of the prompt.
+        truncation: Limits of a battle's length.
+        export: What the bundle holds.
+        run_context: Which run this is.
+        bundle_store: Folder of all bundles.
+        selection: What the judge was trained on; for the card.
+        initial_selection: What the checkpoint that it was continued from was trained on; for the card.
+        scores: Its rows of the scoreboard; for the card.
+        held_out_scores: Those of the variant of it that was not trained on the held-out fold; for the card.
+        baseline_scores: Those of the baselines; for the card.
+        analysis: Of the judge, or of that variant where there is one; for the card.
+        backbone: Where its backbone comes from; for the card.
+        sources: Inputs and their licences, ``sources.yml``; for the card.
+        tables: Those that the selections name: battles, collected_pairs, generated_pairs; for the card.
+    """
     from wsdm_arena.judging.bundle import (  # imports torch
         Bundle,
         BundleError,
@@ -82,6 +126,24 @@ def export_judge(
             f"{judge.stage}.{judge.judge} was trained with another prompt ({manifest['template_hash']}) than template "
             f"and judges.{judge.judge}.system_role describe now ({rendered.hash}); set them back, or train again"
         )
+    card = write_model_card(
+        describe_judge(
+            checkpoint,
+            manifest,
+            calibration,
+            judge,
+            template,
+            truncation,
+            export,
+            selection=selection,
+            initial_selection=initial_selection,
+            tables=tables,
+            scores=[*scores, *held_out_scores, *baseline_scores],
+            analysis=analysis,
+            backbone=backbone,
+            sources=SourcesConfig.model_validate(sources) if sources is not None else None,
+        )
+    )
     name = fingerprint(
         {
             "format": BUNDLE_FORMAT,
@@ -90,6 +152,7 @@ def export_judge(
             "layouts": list(export.layouts),
             "calibration": calibration,
             "provenance": provenance,
+            "card": card,
         }
     )
     directory = bundle_store / f"{judge.stage}.{judge.judge}" / name
@@ -108,6 +171,7 @@ def export_judge(
         temperature=calibration["temperature"],
         calibration=calibration,
         provenance=provenance,
+        card=card,
     )
     record_work("bundle", name, "made", directory)
     return directory

@@ -1,0 +1,125 @@
+"""Terms that data and models come under, as ``sources.yml`` says."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from wsdm_arena.cards.markdown import Markdown, link
+from wsdm_arena.config.fetching import LicenceConfig, SourcesConfig
+
+_HUB_LICENCES: Mapping[str, str] = {
+    "apache 2.0": "apache-2.0",
+    "mit": "mit",
+    "gemma": "gemma",
+    "llama 2": "llama2",
+    "llama 3": "llama3",
+    "llama 3.1": "llama3.1",
+    "llama 3.2": "llama3.2",
+    "llama 3.3": "llama3.3",
+}
+"""Identifiers of the Hugging Face Hub by our names: https://huggingface.co/docs/hub/repositories-licenses."""
+_HUB_PAGE = "https://huggingface.co/"
+_PAGES: Mapping[str, str] = {
+    "kaggle_competition": "https://www.kaggle.com/competitions/",
+    "kaggle_dataset": "https://www.kaggle.com/datasets/",
+    "huggingface_dataset": _HUB_PAGE + "datasets/",
+}
+_TABLES_OF_INPUTS: Mapping[str, tuple[str, ...]] = {
+    "battles": ("train",),
+    "test_pairs": ("test",),
+    "collected_pairs": ("collected_pairs",),
+    "collected_labels": ("collected_pairs",),
+    "generated_pairs": ("conversations",),
+    "generated_labels": ("conversations",),
+}
+"""Inputs of ``sources.yml`` that a table is made of."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something that came from outside, and its terms.
+
+    Attributes:
+        name: As a person knows it, such as ``lmsys/lmsys-chat-1m``.
+        what: In a few words.
+        licence: What the terms are called; empty if they are not known.
+        licence_url: Where they can be read; empty if that is not known.
+        page: Where it comes from; empty if that is not known.
+        revision: Commit or version; empty if that is not known.
+    """
+
+    name: str
+    what: str
+    licence: str = ""
+    licence_url: str = ""
+    page: str = ""
+    revision: str = ""
+
+    @property
+    def hub_licence(self) -> str | None:
+        """The hub's identifier of the licence; ``other`` for one that it does not know, None for none."""
+        plain = self.licence.partition(";")[0].strip().lower()
+        return _HUB_LICENCES.get(plain, "other") if plain else None
+
+    @property
+    def terms(self) -> Markdown:
+        """The licence as a link."""
+        if not self.licence:
+            return Markdown("not known to this run")
+        return link(self.licence, self.licence_url)
+
+
+def sources_of_table(table: str, sources: SourcesConfig | None, answer_models: Iterable[str] = ()) -> list[Source]:
+    """List what a table was made of.
+
+    Args:
+        table: Its name in the catalog.
+        sources: What is known of inputs; None if nothing.
+        answer_models: Hub names of the models that wrote the table's answers; those that ``sources`` knows are listed.
+    """
+    if sources is None:
+        return []
+    found = [_of_input(name, sources) for name in _TABLES_OF_INPUTS.get(table, ()) if name in sources.inputs]
+    written = [
+        Source(model, "answers of this model", known.licence.name, known.licence.url, _HUB_PAGE + model)
+        for model in sorted(set(answer_models))
+        if (known := sources.models.get(model))
+    ]
+    return found + written
+
+
+def source_of_backbone(
+    judge: str, name: str | None, revision: str | None, sources: SourcesConfig | None
+) -> Source | None:
+    """Say where a judge's backbone comes from.
+
+    Args:
+        judge: Whose.
+        name: Its name at the Hugging Face Hub; None: it is the input that ``sources`` describes for the judge.
+        revision: Commit there.
+        sources: What is known of inputs; None if nothing.
+
+    Returns:
+        None if nothing is known of it.
+    """
+    if name is not None:
+        known = sources.models.get(name) if sources else None
+        licence = known.licence if known else LicenceConfig(name="", url="")
+        page = _HUB_PAGE + name
+        return Source(name, "backbone", licence.name, licence.url, page, revision or "")
+    if sources is None:
+        return None
+    matching = [key for key, source in sources.inputs.items() if source.judge == judge]
+    return _of_input(matching[0], sources) if matching else None
+
+
+def _of_input(name: str, sources: SourcesConfig) -> Source:
+    source = sources.inputs[name]
+    page = _PAGES[source.hub] + source.handle if source.handle and source.hub in _PAGES else ""
+    return Source(
+        source.handle or name,
+        source.what,
+        source.licence.name,
+        source.licence.url,
+        page,
+        source.revision or "",
+    )
