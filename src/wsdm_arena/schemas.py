@@ -24,9 +24,13 @@ def sums_to_one(table: pd.DataFrame) -> bool:
 
 
 class _Labelled(pa.DataFrameModel):
-    probability_a: Series[float] = pa.Field(ge=0, le=1)
-    probability_b: Series[float] = pa.Field(ge=0, le=1)
-    probability_tie: Series[float] | None = pa.Field(ge=0, le=1)
+    probability_a: Series[float] = pa.Field(ge=0, le=1, description="Share of the label that says answer A is better.")
+    probability_b: Series[float] = pa.Field(ge=0, le=1, description="Share of the label that says answer B is better.")
+    probability_tie: Series[float] | None = pa.Field(
+        ge=0,
+        le=1,
+        description="Share of the label that says neither is better; only with preferences.tie_policy: class.",
+    )
 
     @pa.dataframe_check(error="probability_a, probability_b (and probability_tie) sum to 1 in every row")
     def labels_sum_to_one(cls, table: pd.DataFrame) -> bool:  # noqa: N805
@@ -35,25 +39,38 @@ class _Labelled(pa.DataFrameModel):
 
 
 class _Texts(pa.DataFrameModel):
-    pair_id: Series[str] = pa.Field(str_matches=HEX_ID)
-    id: Series[str]
-    source: Series[str]
-    prompt: Series[str] = pa.Field(nullable=True)
-    response_a: Series[str] = pa.Field(nullable=True)
-    response_b: Series[str] = pa.Field(nullable=True)
-    num_turns: Series[int] = pa.Field(ge=1)
-    language: Series[str] = pa.Field(str_length={"min_value": 2, "max_value": 7})
+    pair_id: Series[str] = pa.Field(
+        str_matches=HEX_ID, description="Hash of the prompt and both answers in their order: names the pair everywhere."
+    )
+    id: Series[str] = pa.Field(description="As in the raw table; one of our own where it has none.")
+    source: Series[str] = pa.Field(description="Table or round that the row comes from.")
+    prompt: Series[str] = pa.Field(
+        nullable=True, description="What the user asked; several turns stand in one text. Written by people."
+    )
+    response_a: Series[str] = pa.Field(nullable=True, description="Answer A, written by a model.")
+    response_b: Series[str] = pa.Field(nullable=True, description="Answer B, written by a model.")
+    num_turns: Series[int] = pa.Field(ge=1, description="Turns of the user in the prompt.")
+    language: Series[str] = pa.Field(
+        str_length={"min_value": 2, "max_value": 7},
+        description="Code of the prompt's language, as the raw table says; `unknown` where it says nothing.",
+    )
 
 
 class Battles(_Texts, _Labelled):
     """One row a vote on a pair."""
 
-    battle_id: Series[str] = pa.Field(str_matches=HEX_ID, unique=True)
-    prompt_group: Series[str] = pa.Field(str_matches=HEX_ID)
-    fold: Series[int] = pa.Field(ge=0)
-    winner: Series[str] = pa.Field(isin=["model_a", "model_b", "tie"])
-    model_a: Series[str] = pa.Field(nullable=True)
-    model_b: Series[str] = pa.Field(nullable=True)
+    battle_id: Series[str] = pa.Field(
+        str_matches=HEX_ID, unique=True, description="Hash of pair, raw id, winner and models: names the vote."
+    )
+    prompt_group: Series[str] = pa.Field(
+        str_matches=HEX_ID, description="Hash of the prompt; battles that share it are in one fold."
+    )
+    fold: Series[int] = pa.Field(ge=0, description="Part of the battles, from 0; one is held out from training.")
+    winner: Series[str] = pa.Field(
+        isin=["model_a", "model_b", "tie"], description="What the voter preferred: the label that people gave."
+    )
+    model_a: Series[str] = pa.Field(nullable=True, description="Who wrote answer A.")
+    model_b: Series[str] = pa.Field(nullable=True, description="Who wrote answer B.")
 
     @pa.dataframe_check(error="no prompt_group stands in two folds")
     def prompt_groups_are_in_one_fold(cls, table: pd.DataFrame) -> bool:  # noqa: N805
@@ -65,34 +82,44 @@ class Battles(_Texts, _Labelled):
 class UnlabelledPairs(_Texts):
     """One row a pair that nobody voted on."""
 
-    pair_id: Series[str] = pa.Field(str_matches=HEX_ID, unique=True)
-    prompt_group: Series[str] = pa.Field(str_matches=HEX_ID)
-    model_a: Series[str] = pa.Field(nullable=True)
-    model_b: Series[str] = pa.Field(nullable=True)
+    pair_id: Series[str] = pa.Field(
+        str_matches=HEX_ID,
+        unique=True,
+        description="Hash of the prompt and both answers in their order: names the pair everywhere.",
+    )
+    prompt_group: Series[str] = pa.Field(str_matches=HEX_ID, description="Hash of the prompt.")
+    model_a: Series[str] = pa.Field(nullable=True, description="Who wrote answer A.")
+    model_b: Series[str] = pa.Field(nullable=True, description="Who wrote answer B.")
 
 
 class PseudoLabels(_Labelled):
     """What judges say of a pair that nobody voted on; pairs they are unsure of are left out."""
 
-    pair_id: Series[str] = pa.Field(str_matches=HEX_ID, unique=True)
-    prompt_group: Series[str] = pa.Field(str_matches=HEX_ID)
+    pair_id: Series[str] = pa.Field(
+        str_matches=HEX_ID, unique=True, description="The pair that is labelled, in the table of pairs."
+    )
+    prompt_group: Series[str] = pa.Field(str_matches=HEX_ID, description="Hash of the pair's prompt.")
 
 
 class TestPairs(_Texts):
     """One row an id of the test table, to be judged."""
 
-    id: Series[str] = pa.Field(unique=True)
+    id: Series[str] = pa.Field(unique=True, description="As in the raw table; the submission has one row for each.")
 
 
 class Selection(_Labelled):
     """Which battles a training learns from, in which phase, and which it is scored on."""
 
-    table: Series[str]
-    pair_id: Series[str] = pa.Field(str_matches=HEX_ID)
-    battle_id: Series[str] = pa.Field(str_matches=HEX_ID)
-    split: Series[str] = pa.Field(isin=list(SPLITS))
-    phase: Series[int] = pa.Field(ge=0)
-    fold: Series[int]
+    table: Series[str] = pa.Field(description="Table that holds the texts.")
+    pair_id: Series[str] = pa.Field(str_matches=HEX_ID, description="The pair, in that table.")
+    battle_id: Series[str] = pa.Field(
+        str_matches=HEX_ID, description="The vote; the pair itself where nobody has voted."
+    )
+    split: Series[str] = pa.Field(
+        isin=list(SPLITS), description="`train`; or scored: `held_out`, or `seen` if it is trained on besides."
+    )
+    phase: Series[int] = pa.Field(ge=0, description="Of the training, from 0.")
+    fold: Series[int] = pa.Field(description="Of the battle; -1 where there are none.")
 
     class Config:
         """A battle that is trained on may be scored too, marked as seen."""
@@ -103,14 +130,14 @@ class Selection(_Labelled):
 class Predictions(pa.DataFrameModel):
     """What a judge says of each pair read in each order; classes are canonical (a, b[, tie]) whatever the order."""
 
-    pair_id: Series[str] = pa.Field(str_matches=HEX_ID)
-    order: Series[str] = pa.Field(isin=list(ORDERS))
-    logits: Series[object]
-    probabilities: Series[object]
-    fold: Series[int] | None
-    judge_fingerprint: Series[str]
-    template_hash: Series[str]
-    truncated: Series[bool]
+    pair_id: Series[str] = pa.Field(str_matches=HEX_ID, description="The pair that was read.")
+    order: Series[str] = pa.Field(isin=list(ORDERS), description="Which answer was shown first.")
+    logits: Series[object] = pa.Field(description="One a class, in displayed order.")
+    probabilities: Series[object] = pa.Field(description="One a class, a, b[, tie] whatever the order.")
+    fold: Series[int] | None = pa.Field(description="Of the battle, from 0.")
+    judge_fingerprint: Series[str] = pa.Field(description="Names the judge.")
+    template_hash: Series[str] = pa.Field(description="Names the wording of its prompt.")
+    truncated: Series[bool] = pa.Field(description="Whether the pair was too long to be read whole.")
 
     class Config:
         """Every pair is scored exactly once in each order."""

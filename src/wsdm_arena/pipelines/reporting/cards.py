@@ -1,0 +1,32 @@
+"""Nodes that write the data card of each table; the library does the work."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from wsdm_arena.cards.data_card import write_data_card
+from wsdm_arena.config.fetching import SourcesConfig
+from wsdm_arena.runs.formats import CARD_FORMAT, result_format
+
+
+def card_writer(table: str) -> Callable[..., str]:
+    """Make the node function that writes the card of one table.
+
+    Args:
+        table: Its name in the catalog.
+    """
+
+    @result_format(CARD_FORMAT)
+    def write(
+        frame: pd.DataFrame,
+        run_context: dict[str, Any],
+        report: dict[str, Any] | None = None,
+        sources: SourcesConfig | dict[str, Any] | None = None,
+    ) -> str:
+        """Write what a table holds, where it comes from and what was dropped, as Markdown."""
+        known = None if sources is None else SourcesConfig.model_validate(sources)
+        return write_data_card(table, frame, report=report, env=run_context.get("env"), sources=known)
+
+    write.__name__ = write.__qualname__ = f"write_{table}_card"
+    return write
