@@ -59,7 +59,7 @@ class FileSummary:
                 * bool(self.read_by)
             ),
             *([f"{lacking:,} without a judge's verdict, see {self.report_file}"] * bool(lacking)),
-            *([f"{len(self.left_out)} files left out, see {self.report_file}"] * bool(self.left_out)),
+            *([f"left out: {', '.join(self.left_out)}"] * bool(self.left_out)),
         ]
         return f"{'; '.join(parts)}. Verdicts: {self.output}"
 
