@@ -33,13 +33,14 @@ def page_id(page: Path) -> str:
 
 
 def code_blocks(page: Path, language: str = "") -> list[str]:
-    return re.findall(rf"^ *```{language}\n(.*?)^ *```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    fences = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [block for marked, block in fences if marked == language]
 
 
 def commands(page: Path, program: str) -> set[str]:
     """Command lines of a program, in blocks and in backticks, without comments and continuation."""
     text = page.read_text()
-    lines = [line for block in code_blocks(page) + code_blocks(page, "bash") for line in block.splitlines()]
+    lines = [line for block in code_blocks(page) for line in block.splitlines()]
     spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     found = set()
     for line in (*lines, *spans):
