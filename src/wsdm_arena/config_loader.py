@@ -34,7 +34,7 @@ class GlobalsConfig(StrictConfig):
     raw: RawFiles = RawFiles()
 
 
-COMPUTED = ("resolved", "readings")
+COMPUTED = ("resolved", "readings", "sources")
 """Keys that the loaded parameters carry beside those of the tree."""
 
 
@@ -45,9 +45,10 @@ class ConfigurationError(click.ClickException):
 class LocalLastConfigLoader(OmegaConfigLoader):
     """Merges ``conf/local`` last in every environment and checks the parameters as a whole.
 
-    Kedro by itself reads ``local`` only as an environment of its own. The loaded parameters carry two more keys,
+    Kedro by itself reads ``local`` only as an environment of its own. The loaded parameters carry three more keys,
     ``resolved.<stage>.<judge>``: the merge of every layer that describes this judge in this stage, which is what
-    nodes receive; and ``readings.<labels>.<judge>``: how a judge reads the pairs that it labels.
+    nodes receive; ``readings.<labels>.<judge>``: how a judge reads the pairs that it labels; and ``sources``: what
+    ``sources.yml`` says of inputs and their licences, for cards.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -74,7 +75,8 @@ class LocalLastConfigLoader(OmegaConfigLoader):
             return _validate_globals(deep_merge(config, on_command_line), self._env)
         if key == "parameters":
             parameters = {k: v for k, v in config.items() if k not in on_command_line}
-            return _validate_parameters(parameters, self._env, project=Path(self.conf_source).parent)
+            tree = _validate_parameters(parameters, self._env, project=Path(self.conf_source).parent)
+            return tree | {"sources": self["sources"]}
         return _validate_sources(config, self._env) if key == "sources" else config
 
     @property
