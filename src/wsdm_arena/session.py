@@ -81,11 +81,12 @@ class UpToDateSession(KedroSession):
 
 def _similar(whole: Pipeline, options: dict[str, Any]) -> str:
     """What a misspelt selection may have meant."""
+    nodes, entries = {node.name for node in whole.nodes}, {*map(untranscoded, whole.datasets())}
     known = {
         "namespaces": {node.namespace for node in whole.nodes if node.namespace},
         "tags": {tag for node in whole.nodes for tag in node.tags},
-        **dict.fromkeys(("node_names", "from_nodes", "to_nodes"), {node.name for node in whole.nodes}),
-        **dict.fromkeys(("from_inputs", "to_outputs"), {*map(untranscoded, whole.datasets())}),
+        **{option: nodes for option in ("node_names", "from_nodes", "to_nodes")},  # noqa: C420 (never changed)
+        **{option: entries for option in ("from_inputs", "to_outputs")},  # noqa: C420
     }
     hints = []
     for option, names in known.items():

@@ -1,10 +1,11 @@
 """Bundles are model directories that transformers reads by itself, with the logits that we get."""
 
 import json
-from dataclasses import dataclass
+import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -19,13 +20,16 @@ from transformers import (
 
 from tests.tiny_tokenizers import gemma_style, llama_style, save_tokenizer
 from wsdm_arena.batching.packed import PackedBatch
-from wsdm_arena.config import HeadConfig, TemplateConfig, TruncationConfig
+from wsdm_arena.cards.model_card import Calibration, ModelCard, write_model_card
+from wsdm_arena.config import HeadConfig, ResolvedJudge, TemplateConfig, TruncationConfig
 from wsdm_arena.judging import bundle as bundle_module
 from wsdm_arena.judging.bundle import Bundle, BundleError, BundlePrompt, write_bundle
-from wsdm_arena.modeling.checkpoint import load_judge, save_judge
+from wsdm_arena.judging.hugging_face import describe_model
+from wsdm_arena.modeling import checkpoint as checkpoint_module
+from wsdm_arena.modeling.checkpoint import CheckpointError, load_judge, save_judge
 from wsdm_arena.modeling.judge import JudgeModel, new_judge
 from wsdm_arena.modeling.sequence_classifier import choose_pad_token
-from wsdm_arena.prompts.battles import BattleTokenizer
+from wsdm_arena.prompts.store import TokenStore, build_token_store
 from wsdm_arena.prompts.tokenizers import load_tokenizer
 
 FAMILIES = ("gemma2", "gemma3", "llama", "qwen2")
@@ -102,14 +106,17 @@ def tokenizer_of(family: str):
 
 
 def make_checkpoint(
-    directory: Path, family: str, *, kind: str = "linear", num_classes: int = 2, sliding_window: bool = True, **changes
+    directory: Path,
+    family: str,
+    *,
+    kind: str = "linear",
+    num_classes: int = 2,
+    sliding_window: bool = True,
+    dtype: torch.dtype = torch.float32,
 ) -> Path:
     """A judge whose weights are large enough for tokens to matter to one another."""
-    config = family_config(family)
-    for name, value in changes.items():
-        setattr(config, name, value)
     judge = new_judge(
-        config,
+        family_config(family),
         head=HeadConfig(kind=kind),
         num_classes=num_classes,
         seed=1,
@@ -121,7 +128,7 @@ def make_checkpoint(
         for parameter in judge.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.2)
     tokenizer = save_tokenizer(tokenizer_of(family), directory.parent / f"{directory.name}.tokenizer")
-    return save_judge(judge, directory, tokenizer_dir=tokenizer, manifest={"fingerprint": "abc"})
+    return save_judge(judge.to(dtype), directory, tokenizer_dir=tokenizer, manifest={"fingerprint": "abc"})
 
 
 def bundle_of(checkpoint: Path, target: Path, **changes) -> Path:
@@ -129,23 +136,22 @@ def bundle_of(checkpoint: Path, target: Path, **changes) -> Path:
     return write_bundle(target, checkpoint=checkpoint, **(values | changes))
 
 
-def read_battles(tokenizer_dir: Path) -> list[list[int]]:
+def read_battles(tokenizer_dir: Path, prompt: BundlePrompt = PROMPT) -> list[list[int]]:
     """Token ids of every battle in both orders, as our own tokenisation gives them."""
-    tokenizer = BattleTokenizer(
-        load_tokenizer(tokenizer_dir),
-        PROMPT.template,
-        system_role=PROMPT.system_role,
-        truncation=PROMPT.truncation,
-        policy=PROMPT.policy,
+    texts = pd.DataFrame(BATTLES, columns=["prompt", "response_a", "response_b"])
+    store = TokenStore.open(
+        build_token_store(
+            texts.assign(pair_id=[str(number) for number in range(len(texts))]),
+            table="battles",
+            tokenizer_dir=tokenizer_dir,
+            template=prompt.template,
+            system_role=prompt.system_role,
+            truncation=prompt.truncation,
+            policy=prompt.policy,
+            root=tokenizer_dir.parent / "tokens",
+        )
     )
-    swapped = [(prompt, second, first) for prompt, first, second in BATTLES]
-    battles, frame = tokenizer.tokenize([*BATTLES, *swapped]), tokenizer.template
-    sequences = []
-    for number in range(len(battles)):
-        prompt, first, second = (field.tolist() for field in battles.fields(number))
-        ids = [*frame.before_prompt, *prompt, *frame.before_response_a, *first, *frame.before_response_b, *second]
-        sequences.append([*ids, *frame.after_battle])
-    return sequences
+    return [store.sequence(row, order).tolist() for row in range(len(texts)) for order in ("ab", "ba")]
 
 
 def our_logits(judge: JudgeModel, sequences: list[list[int]]) -> torch.Tensor:
@@ -154,22 +160,23 @@ def our_logits(judge: JudgeModel, sequences: list[list[int]]) -> torch.Tensor:
 
 
 def their_logits(model, sequences: list[list[int]], *, side: str = "right") -> torch.Tensor:
+    """Of transformers' model, with padding on one side."""
     longest, padding = max(map(len, sequences)), model.config.pad_token_id
-    fill = [[padding] * (longest - len(sequence)) for sequence in sequences]
-    ids = [s + f if side == "right" else f + s for s, f in zip(sequences, fill, strict=True)]
-    mask = [
-        [1] * len(s) + [0] * len(f) if side == "right" else [0] * len(f) + [1] * len(s)
-        for s, f in zip(sequences, fill, strict=True)
-    ]
+    ids = torch.full((len(sequences), longest), padding)
+    mask = torch.zeros_like(ids)
+    for row, sequence in enumerate(sequences):
+        place = slice(0, len(sequence)) if side == "right" else slice(longest - len(sequence), longest)
+        ids[row, place] = torch.tensor(sequence)
+        mask[row, place] = 1
     with torch.no_grad():
-        return model(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask)).logits
+        return model(input_ids=ids, attention_mask=mask).logits
 
 
 def load_theirs(path: Path, **options):
     model, info = AutoModelForSequenceClassification.from_pretrained(
         path, attn_implementation="eager", output_loading_info=True, **options
     )
-    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+    assert not any(info[problem] for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     return model.eval()
 
 
@@ -191,3 +198,193 @@ def test_transformers_reads_a_linear_judge(family, sliding_window, num_classes, 
     again = our_logits(Bundle.open(path, verify_checksums=True).load_judge(), sequences)
     assert torch.equal(again, expected)
     assert torch.equal(our_logits(load_judge(path).eval(), sequences), expected)
+
+
+def test_the_configuration_says_what_classes_are(tmp_path):
+    path = bundle_of(make_checkpoint(tmp_path / "checkpoint", "gemma2", num_classes=3), tmp_path / "bundle")
+    config = json.loads((path / "config.json").read_text())
+    assert config["architectures"] == ["Gemma2ForSequenceClassification"]
+    assert config["id2label"] == {"0": "first_answer_preferred", "1": "second_answer_preferred", "2": "tie"}
+    assert config["label2id"] == {name: int(number) for number, name in config["id2label"].items()}
+    assert (config["problem_type"], config["dtype"]) == ("single_label_classification", "float32")
+    assert load_theirs(path).config.num_labels == 3
+    keys = set(load_file(path / "model.safetensors"))
+    assert {key for key in keys if not key.startswith("model.")} == {"score.weight"}
+    assert not (path / "head.safetensors").exists()
+
+
+@pytest.mark.parametrize("family", ["gemma2", "llama"])
+def test_tokenizer_files_stay_as_they_are_and_know_the_padding(family, tmp_path):
+    source = make_checkpoint(tmp_path / "checkpoint", family)
+    path = bundle_of(source, tmp_path / "bundle")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (path / name).read_bytes() == (source / name).read_bytes()
+    tokenizer, padding = load_tokenizer(path), json.loads((path / "config.json").read_text())["pad_token_id"]
+    assert padding in tokenizer.all_special_ids
+    assert tokenizer.pad_token_id in (padding, None)
+    assert all(sequence[-1] != padding for sequence in read_battles(source))
+
+
+def test_padding_is_never_what_prompts_end_with():
+    tokenizer, config = gemma_style(), family_config("gemma2")
+    pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
+    assert choose_pad_token(tokenizer, config, last_token=-1) == pad
+    assert choose_pad_token(tokenizer, config, last_token=pad) == eos
+    config.pad_token_id = 500
+    assert choose_pad_token(tokenizer, config, last_token=pad) == 500
+    config.pad_token_id = 799  # the model has such an embedding, the tokenizer no such token
+    assert choose_pad_token(tokenizer, config, last_token=pad) == eos
+    tokenizer = llama_style()
+    assert tokenizer.pad_token_id is None
+    assert choose_pad_token(tokenizer, family_config("llama"), last_token=-1) == tokenizer.eos_token_id
+
+
+def test_older_versions_of_transformers_find_their_words(tmp_path):
+    """Version 4 reads these, and takes defaults where they are missing; it is not installed here."""
+
+    def config_of(family: str, **options) -> dict:
+        source = make_checkpoint(tmp_path / f"{family}-{len(options)}", family, **options)
+        return json.loads((bundle_of(source, tmp_path / f"{source.name}.bundle") / "config.json").read_text())
+
+    llama = config_of("llama", kind="mlp")
+    assert llama["rope_theta"] == 500.0
+    assert llama["rope_scaling"] == {k: v for k, v in llama["rope_parameters"].items() if k != "rope_theta"}
+    assert llama["architectures"] == ["LlamaModel"]
+    gemma = config_of("gemma3")
+    assert (gemma["rope_theta"], gemma["rope_local_base_freq"]) == (10_000.0, 100.0)
+    assert config_of("gemma2")["sliding_window"] == 24
+    assert config_of("gemma2", sliding_window=False)["sliding_window"] == 1024  # as wide as the model can read
+
+
+def test_weights_in_several_files_are_the_same_judge(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint_module, "MAX_SHARD_SIZE", 40_000)
+    source = make_checkpoint(tmp_path / "checkpoint", "gemma2")
+    assert len(list(source.glob("model-*.safetensors"))) > 2
+    sequences = read_battles(source)
+    expected = our_logits(load_judge(source).eval(), sequences)
+    for number, size in enumerate((40_000, "4GB")):
+        monkeypatch.setattr(bundle_module, "MAX_SHARD_SIZE", size)
+        path = bundle_of(source, tmp_path / f"bundle-{number}")
+        files = {file.name for file in path.iterdir()} - {"head.safetensors"}
+        assert (size == "4GB") == ("model.safetensors" in files) == ("model.safetensors.index.json" not in files)
+        assert set(json.loads((path / "manifest.json").read_text())["files"]) == files - {"manifest.json"}
+        assert torch.equal(our_logits(Bundle.open(path).load_judge(), sequences), expected)
+        torch.testing.assert_close(their_logits(load_theirs(path), sequences), expected, rtol=0, atol=1e-4)
+
+
+def test_both_layouts_of_a_linear_judge_are_one_judge(tmp_path):
+    source = make_checkpoint(tmp_path / "checkpoint", "llama", dtype=torch.bfloat16)
+    path = bundle_of(source, tmp_path / "bundle", layouts=["plain", "fused"])
+    sequences = read_battles(source)
+    expected = our_logits(load_judge(source, dtype="float32").eval(), sequences)
+    bundle = Bundle.open(path)
+    assert torch.equal(our_logits(bundle.load_judge(dtype="float32"), sequences), expected)
+    halved = bundle.load_judge(dtype="float16")  # of the fused layout
+    assert {parameter.dtype for parameter in halved.parameters()} == {torch.float16}
+    torch.testing.assert_close(our_logits(halved, sequences), expected, rtol=0.05, atol=0.05)
+    model = load_theirs(path, dtype="auto")
+    assert model.dtype == torch.bfloat16
+    torch.testing.assert_close(their_logits(model.float(), sequences), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("key", ["backbone.layers.0.mlp.up_proj.weight", "head.output.weight"])
+def test_a_number_too_large_for_float16_is_named_in_this_layout_too(key, tmp_path):
+    source = make_checkpoint(tmp_path / "checkpoint", "llama")
+    judge = load_judge(source)
+    with torch.no_grad():
+        judge.get_parameter(key)[0, 0] = 1e5
+    save_judge(judge, source, tokenizer_dir=tmp_path / "checkpoint.tokenizer", manifest={"fingerprint": "abc"})
+    path = bundle_of(source, tmp_path / "bundle")
+    with pytest.raises(CheckpointError, match=rf"{key.partition('.')[2]} holds 100000"):
+        load_judge(path, dtype="float16")
+
+
+def test_a_changed_byte_of_the_weights_is_refused_by_name(tmp_path):
+    path = bundle_of(make_checkpoint(tmp_path / "checkpoint", "llama"), tmp_path / "bundle", card="# A judge\n")
+    assert Bundle.open(path).manifest["format"] == 2
+    for name in ("model.safetensors", "config.json"):
+        content = (path / name).read_bytes()
+        (path / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(BundleError, match=rf"{re.escape(name)} is damaged"):
+            Bundle.open(path)
+        (path / name).write_bytes(content)
+    fingerprint = Bundle.open(path).fingerprint
+    (path / "README.md").write_text("# What people have made of the card\n")
+    assert Bundle.open(path).fingerprint == fingerprint
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"format": 1}))
+    with pytest.raises(BundleError, match=r"manifest\.json has format 1, this version reads 2"):
+        Bundle.open(path)
+
+
+def card_of(checkpoint: Path) -> str:
+    facts = describe_model(checkpoint)
+    judge = {"stage": "final", "judge": "gemma", "system_role": False, "attention": "auto", "training": {}}
+    kind = "linear" if facts.architecture else "mlp"
+    judge |= {"sliding_window": True, "truncation": "shared_budget", "head": {"kind": kind}}
+    contents = ModelCard(
+        judge=ResolvedJudge.model_validate(judge),
+        layouts=["plain"],
+        template=PROMPT.template,
+        truncation=PROMPT.truncation,
+        calibration=Calibration(temperature=1.25),
+        **vars(facts),
+    )
+    return write_model_card(contents)
+
+
+def snippets_of(card: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", card, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("kind", "family"), [("mlp", "gemma2"), ("mlp", "gemma3"), ("mlp", "llama"), ("mlp", "qwen2"), ("linear", "gemma2")]
+)
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_the_code_in_the_card_gives_our_logits(kind, family, num_classes, tmp_path):
+    source = make_checkpoint(tmp_path / "checkpoint", family, kind=kind, num_classes=num_classes)
+    path = bundle_of(source, tmp_path / "bundle", card=card_of(source))
+    snippet, averaging = snippets_of((path / "README.md").read_text())[-2:]
+    assert len(snippet.splitlines()) <= 25
+    assert not re.search("wsdm_arena", snippet)
+    sequences = read_battles(source)
+    expected = our_logits(load_judge(source).eval(), sequences)
+    names: dict = {}
+    assert snippet.count('path = "bundle"') == 1
+    exec(snippet.replace('path = "bundle"', f"path = {str(path)!r}"), names)
+    torch.testing.assert_close(names["read"](sequences), expected, rtol=0, atol=1e-4)
+
+    names |= {"first_order": sequences[0], "second_order": sequences[1]}
+    exec(averaging, names)
+    calibrated = (expected[:2] / 1.25).softmax(dim=-1)
+    swapped = [1, 0, 2][:num_classes]
+    torch.testing.assert_close(
+        names["probabilities"][0], (calibrated[0] + calibrated[1, swapped]) / 2, atol=1e-5, rtol=0
+    )
+
+
+def test_the_documents_show_the_code_of_the_cards(tmp_path):
+    shown = snippets_of((Path(__file__).parents[2] / "docs" / "export.md").read_text())
+    for kind in ("mlp", "linear"):
+        snippet = snippets_of(card_of(make_checkpoint(tmp_path / kind, "llama", kind=kind)))[-2]
+        assert snippet in shown
+
+
+def test_weights_of_other_heads_stay_links(tmp_path):
+    source = make_checkpoint(tmp_path / "checkpoint", "llama", kind="mlp")
+    path = bundle_of(source, tmp_path / "bundle")
+    assert (path / "model.safetensors").samefile(source / "model.safetensors")
+    assert (path / "head.safetensors").samefile(source / "head.safetensors")
+
+
+def test_a_family_without_a_classifier_keeps_its_head_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle_module, "classifier_class", lambda *_: None)
+    source = make_checkpoint(tmp_path / "checkpoint", "llama")
+    path = bundle_of(source, tmp_path / "bundle")
+    sequences = read_battles(source)
+    expected = our_logits(load_judge(source).eval(), sequences)
+    assert torch.equal(our_logits(Bundle.open(path).load_judge(), sequences), expected)
+    code = snippets_of(card_of(make_checkpoint(tmp_path / "other", "llama", kind="mlp")))[-2]
+    names: dict = {}
+    exec(code.replace('path = "bundle"', f"path = {str(path)!r}"), names)
+    torch.testing.assert_close(names["read"](sequences), expected, rtol=0, atol=1e-4)

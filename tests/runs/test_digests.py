@@ -109,3 +109,10 @@ def test_a_folder_that_cannot_be_written_to_is_no_reason_to_fail(tmp_path: Path)
     cache = DigestCache(tmp_path / "weights" / "cache")  # below a file: cannot be written, whoever we are
     cache.sha256(file)
     cache.save()
+
+
+def test_the_card_of_a_directory_counts_for_nothing(tmp_path: Path):
+    write(tmp_path / "bundle" / "weights", "1")
+    before = DigestCache().digest([tmp_path / "bundle"])
+    write(tmp_path / "bundle" / "README.md", "# A judge")
+    assert DigestCache().digest([tmp_path / "bundle"]) == before

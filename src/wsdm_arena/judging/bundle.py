@@ -9,7 +9,7 @@ Layout of a bundle::
     calibration.json         the temperature, and how it was found
     provenance.json          what the judge was made of
     README.md                the model card, if there is one
-    manifest.json            written last; names every file with its size and SHA-256
+    manifest.json            written last; names every file but the card with its size and SHA-256
 """
 
 import json
@@ -57,11 +57,11 @@ from wsdm_arena.modeling.weight_files import INDEX_SUFFIX, SAFETENSORS, WeightFi
 from wsdm_arena.prompts.template import render_template
 from wsdm_arena.prompts.tokenizers import PromptError, load_tokenizer
 from wsdm_arena.runs.directories import replacing_directory
-from wsdm_arena.runs.files import link_or_copy
+from wsdm_arena.runs.files import CARD, link_or_copy, replacing_file
 from wsdm_arena.runs.fingerprint import DirectoryChangedError, manifest_digest
 from wsdm_arena.runs.formats import BUNDLE_FORMAT
 
-PROMPT, CALIBRATION, PROVENANCE, CARD = "prompt.json", "calibration.json", "provenance.json", "README.md"
+PROMPT, CALIBRATION, PROVENANCE = "prompt.json", "calibration.json", "provenance.json"
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 FUSED = "fused"
 FUSED_DTYPE = torch.float16
@@ -139,7 +139,7 @@ def write_bundle(
             _write_json(unfinished / CALIBRATION, {"temperature": temperature, "fit": dict(calibration)})
             _write_json(unfinished / PROVENANCE, provenance)
             if card is not None:
-                (unfinished / CARD).write_text(card, encoding="utf-8")
+                write_card(unfinished, card)
             own = {"kind": BUNDLE_KIND, "format": BUNDLE_FORMAT, "layouts": sorted(set(layouts))}
             if "plain" not in layouts:
                 own["dtype"] = str(FUSED_DTYPE).removeprefix("torch.")
@@ -148,6 +148,12 @@ def write_bundle(
     except (CheckpointError, LayoutError, PromptError, WeightFileError) as error:
         raise BundleError(f"no bundle can be made of {checkpoint}: {error}") from error
     return directory
+
+
+def write_card(directory: Path, card: str) -> None:
+    """Give a bundle another model card; it stays the same bundle, as a card is for people only."""
+    with replacing_file(directory / CARD) as partial:
+        partial.write_text(card, encoding="utf-8")
 
 
 @dataclass(frozen=True)

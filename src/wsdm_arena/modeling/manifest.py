@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wsdm_arena.errors import UserError
-from wsdm_arena.runs.files import MANIFEST, describe_file, flush, read_descriptions
+from wsdm_arena.runs.files import CARD, MANIFEST, describe_file, flush, read_descriptions
 
 
 class ManifestError(UserError, RuntimeError):
@@ -16,14 +16,15 @@ class ManifestError(UserError, RuntimeError):
 def write_manifest(
     directory: Path, fields: Mapping[str, Any], *, described: Mapping[str, Mapping[str, Any]] | None = None
 ) -> None:
-    """Name every file below a directory with its size and SHA-256, and have the disk hold all of them.
+    """Name every file below a directory but its card with size and SHA-256, and have the disk hold all of them.
 
     Args:
         directory: Complete but for the manifest.
         fields: What else the manifest says.
         described: Sizes and checksums that are known already, by path within the directory.
     """
-    paths = {path.relative_to(directory).as_posix(): path for path in sorted(directory.rglob("*")) if path.is_file()}
+    found = sorted(path for path in directory.rglob("*") if path.is_file() and path != directory / CARD)
+    paths = {path.relative_to(directory).as_posix(): path for path in found}
     known = described or {}
     files = {name: dict(known[name]) if name in known else describe_file(path) for name, path in paths.items()}
     for path in paths.values():

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from wsdm_arena.runs.files import replacing_file, sha256_of
+from wsdm_arena.runs.files import CARD, replacing_file, sha256_of
 from wsdm_arena.runs.fingerprint import fingerprint
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,8 @@ class DigestCache:
     def digest(self, paths: Iterable[Path]) -> tuple[str, int]:
         """Hash files and directories together: names within a directory count, where it lies does not.
 
-        Hidden files (a hub's cache, markers) are left out, and so is the order of the files of a directory.
+        Hidden files (a hub's cache, markers) and cards for people are left out, and so is the order of the files of a
+        directory.
 
         Returns:
             32 hexadecimal digits, and the size in bytes.
@@ -96,7 +97,7 @@ def _visible_files(directory: Path) -> dict[str, Path]:
     for folder, subfolders, names in os.walk(directory):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in names:
-            if not name.startswith("."):
+            if not name.startswith(".") and name != CARD:
                 path = Path(folder, name)
                 found[path.relative_to(directory).as_posix()] = path
     return dict(sorted(found.items()))

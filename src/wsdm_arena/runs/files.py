@@ -18,6 +18,8 @@ _BLOCK_BYTES = 4 << 20
 
 MANIFEST = "manifest.json"
 """Written last into a directory: its presence says that the directory is complete."""
+CARD = "README.md"
+"""What a directory says of itself to people, who may edit it: no manifest names it, and it counts in no digest."""
 
 
 @contextmanager

@@ -105,6 +105,7 @@ def export_judge(
         BundleError,
         BundlePrompt,
         write_bundle,
+        write_card,
     )
     from wsdm_arena.modeling.checkpoint import read_manifest
 
@@ -152,13 +153,13 @@ def export_judge(
             "layouts": list(export.layouts),
             "calibration": calibration,
             "provenance": provenance,
-            "card": card,
         }
     )
     directory = bundle_store / f"{judge.stage}.{judge.judge}" / name
     if directory.exists():
         try:
             logger.info("%s.%s: bundle %s is there already", judge.stage, judge.judge, Bundle.open(directory).path)
+            write_card(directory, card)
             record_work("bundle", name, "reused", directory)
             return directory
         except BundleError as error:
