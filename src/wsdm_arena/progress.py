@@ -111,6 +111,8 @@ class Progress:
             self._log(f"{'took' if ended_well else 'broke off after'} {show_duration(took)}")
 
     def _is_line_due(self) -> bool:
+        if self.total and self.done >= self.total:
+            return False  # the last line is about to come
         since = self._clock() - self._last_line
         share = (self.done - self._done_at_last_line) / self.total if self.total else 0.0
         return since >= LINE_AT_LATEST_S or (since >= LINE_EVERY_S and share >= LINE_EVERY_SHARE)

@@ -9,22 +9,33 @@ from wsdm_arena.config.base import StrictConfig
 TruncationPolicy = Literal["per_field", "shared_budget"]
 
 
-class TemplateConfig(StrictConfig):
-    """The judging prompt: one chat turn that ends where the judge would name the winner."""
+_INSTRUCTION = """\
+Two assistants, A and B, have answered the same user. Decide which answer a person would rather have received.
+Look at how far each one helps, stays on the question, gets its facts right, goes into the matter, shows thought of \
+its own and brings the right amount of detail.
+Be fair: it must not matter which answer comes first, how long it is or what the assistants are called.
+Answer with "[[A]]" if A is better and with "[[B]]" if B is better."""
 
-    instruction: str
+
+class TemplateConfig(StrictConfig):
+    """The judging prompt: one chat turn that ends where the judge would name the winner.
+
+    The defaults are the recipe's, as ``conf/base`` states it.
+    """
+
+    instruction: str = _INSTRUCTION
     """What the judge is asked; the system message where the judge has a system role."""
-    battle_start: str
+    battle_start: str = "<battle>\n"
     """Text before the user's prompt; marks the begin of the battle."""
-    prompt_heading: str
+    prompt_heading: str = "### User:\n"
     """Text between ``battle_start`` and the user's prompt."""
-    response_a_heading: str
+    response_a_heading: str = "\n\n### Assistant A:\n"
     """Text before the answer that is displayed first."""
-    response_b_heading: str
+    response_b_heading: str = "\n\n### Assistant B:\n"
     """Text before the answer that is displayed second."""
-    battle_end: str
+    battle_end: str = "\n</battle>"
     """Text after the second answer; closes the user's message."""
-    verdict_prefix: str
+    verdict_prefix: str = "verdict is: [["
     """Appended after the chat template's generation prompt, so that the next token would be A or B."""
     missing_text: str = "null"
     """Stands in for a prompt or answer that is null; the same in training and at inference."""
@@ -33,9 +44,9 @@ class TemplateConfig(StrictConfig):
 class PerFieldTruncation(StrictConfig):
     """Each text has a cap of its own; the middle of a longer one is cut out."""
 
-    max_prompt_tokens: int = Field(ge=8)
+    max_prompt_tokens: int = Field(default=1_362, ge=8)
     """Cap of the prompt, marker included."""
-    max_response_tokens: int = Field(ge=8)
+    max_response_tokens: int = Field(default=1_342, ge=8)
     """Cap of each answer, marker included."""
 
 
@@ -45,22 +56,22 @@ class SharedBudgetTruncation(StrictConfig):
     Then the prompt is capped and the answers share what is left in proportion to their lengths.
     """
 
-    reserved_tokens: int = Field(ge=0)
+    reserved_tokens: int = Field(default=13, ge=0)
     """Part of ``max_battle_tokens`` set aside for the headings."""
-    max_prompt_tokens: int = Field(ge=8)
+    max_prompt_tokens: int = Field(default=1_365, ge=8)
     """Cap of the prompt once the budget is exceeded, marker included."""
 
 
 class TruncationConfig(StrictConfig):
-    """Both policies; a stage names the one it uses. All figures are tokens."""
+    """Both policies; a stage names the one it uses. All figures are tokens; the defaults are the recipe's."""
 
-    max_battle_tokens: int = Field(ge=32)
+    max_battle_tokens: int = Field(default=4_096, ge=32)
     """The three texts and their headings. Instruction and chat template come on top."""
-    marker: str
+    marker: str = "\n...\n...\n"
     """Stands where the middle of a text was cut out; counted within the caps."""
-    per_field: PerFieldTruncation
+    per_field: PerFieldTruncation = PerFieldTruncation()
     """Limits in stages with ``truncation: per_field``."""
-    shared_budget: SharedBudgetTruncation
+    shared_budget: SharedBudgetTruncation = SharedBudgetTruncation()
     """Limits in stages with ``truncation: shared_budget``."""
 
     @model_validator(mode="after")
