@@ -58,19 +58,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Of the command line; those of this process by default.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and (given[0] in _COMMANDS or given[0] in _GROUP_OPTIONS or not given[0].startswith("-")):
-        cli(given, prog_name=_program_name())
-    else:
-        _find_run_command()(given, standalone_mode=True)
+    if not given or (given[0].startswith("-") and given[0] not in _GROUP_OPTIONS):
+        given = ["run", *given]
+    cli(given, prog_name=_program_name())
 
 
 def _find_run_command() -> click.Command:
-    from kedro.framework.cli.utils import find_run_command
+    """Kedro's own; its find_run_command would look for one in our package of further commands."""
+    from kedro.framework.cli.project import run
     from kedro.framework.project import configure_project
+    from kedro.utils import find_kedro_project
 
-    package_name = Path(__file__).parent.name
-    configure_project(package_name)
-    return cast(click.Command, find_run_command(package_name))
+    is_elsewhere = find_kedro_project(Path.cwd()) is None
+    if is_elsewhere and not {"--conf-source", "--help", "-h"}.intersection(sys.argv):
+        raise click.ClickException(
+            f"{Path.cwd()} is not in the project, whose conf/ a run needs: change to the project's folder, or name the "
+            "configuration with --conf-source. (`judge` and `train` work anywhere.)"
+        )
+    configure_project(Path(__file__).parent.name)
+    return cast(click.Command, run)
 
 
 def _program_name() -> str:

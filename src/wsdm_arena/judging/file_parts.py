@@ -41,12 +41,17 @@ class PartRows:
 
     Attributes:
         frame: As :func:`~wsdm_arena.preferences.raw_rows.stream_frames` gives it, with ``_file``.
-        report: Which cells were repaired, once :attr:`texts` were asked for.
     """
 
     def __init__(self, frame: pd.DataFrame, file: InputFile) -> None:
         self.frame = frame.assign(**{FILE_COLUMN: str(file.path)})
-        self.report = RowReport(self.frame)
+        self._report = RowReport(self.frame)
+
+    @property
+    def report(self) -> RowReport:
+        """Which cells of the texts were repaired."""
+        _ = self.texts  # cleans them, if nobody has asked for them yet
+        return self._report
 
     @cached_property
     def readable(self) -> npt.NDArray[np.int64]:
@@ -61,7 +66,7 @@ class PartRows:
             unreadable = np.setdiff1d(np.arange(len(raw)), self.readable)
             raw = raw.astype(object)
             raw.iloc[unreadable] = None
-        return list(zip(*(clean_texts(raw[name], self.report) for name in TEXT_COLUMNS), strict=True))
+        return list(zip(*(clean_texts(raw[name], self._report) for name in TEXT_COLUMNS), strict=True))
 
     @cached_property
     def pairs(self) -> PairTexts:

@@ -1,0 +1,377 @@
+"""Files of any format get the verdicts that a Judge gives, through kills, faults and clocks."""
+
+import json
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.judging.tiny_bundles import odd_pairs, plain_pairs
+from wsdm_arena import Judge
+from wsdm_arena.judging.exported import ExportedJudge, JudgeError
+from wsdm_arena.judging.file_judging import FileOptions, judge_files
+from wsdm_arena.judging.file_report import FileSummary
+from wsdm_arena.judging.file_request import FileJudgingError, examine_inputs
+from wsdm_arena.judging.parts import PartsDirectory
+from wsdm_arena.preferences.raw_tables import RawTableError
+
+TWO = ["probability_a", "probability_b"]
+
+
+class Desk:
+    """Files to be judged, and what came of them."""
+
+    def __init__(self, bundles: Path, folder: Path) -> None:
+        self.bundles, self.folder = bundles, folder
+        self.output = folder / "verdicts.parquet"
+
+    def judge(self, *files: Path, names: tuple[str, ...] = ("gemma",), **options: Any) -> FileSummary:
+        began = options.pop("began", None)
+        inputs = examine_inputs([str(file) for file in files], self.output)
+        return judge_files(
+            [self.bundles / name for name in names], inputs, self.output, FileOptions(**options), began=began
+        )
+
+    @property
+    def verdicts(self) -> pd.DataFrame:
+        return pd.read_parquet(self.output)
+
+    @property
+    def report(self) -> dict[str, Any]:
+        return json.loads((self.folder / f"{self.output.name}.report.json").read_text())
+
+    @property
+    def parts(self) -> Path:
+        return self.folder / f"{self.output.name}.parts"
+
+    def write(self, pairs: pd.DataFrame, name: str = "pairs.jsonl") -> Path:
+        path = self.folder / name
+        match path.suffix:
+            case ".parquet":
+                pairs.to_parquet(path)
+            case ".csv" | ".tsv":
+                pairs.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+            case _:
+                path.write_text("\n".join(json.dumps(row) for row in pairs.to_dict("records")))
+        return path
+
+
+@pytest.fixture
+def desk(bundles, tmp_path) -> Desk:
+    return Desk(bundles, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def expected(bundles) -> pd.DataFrame:
+    """What a Judge says of the odd pairs."""
+    with Judge.load(bundles / "gemma") as judge:
+        return judge.compare_many(odd_pairs())
+
+
+@pytest.fixture
+def loads(monkeypatch) -> list[str]:
+    """Names of judges that were loaded, and of those that were freed with a minus before them."""
+    log: list[str] = []
+    opened = ExportedJudge.open
+
+    @contextmanager
+    def remember(judge: ExportedJudge, placement: Any) -> Any:
+        log.append(judge.name)
+        with opened(judge, placement) as reader:
+            yield reader
+        log.append(f"-{judge.name}")
+
+    monkeypatch.setattr(ExportedJudge, "open", remember)
+    return log
+
+
+@pytest.fixture
+def dies_after(monkeypatch):
+    """How to let the process die when it has kept so many parts."""
+    write = PartsDirectory.write
+
+    def arrange(number: int) -> None:
+        left = number
+
+        def die(directory: PartsDirectory, *args: Any, **options: Any) -> None:
+            nonlocal left
+            if not left:
+                raise KeyboardInterrupt
+            left -= 1
+            write(directory, *args, **options)
+
+        monkeypatch.setattr(PartsDirectory, "write", die)
+
+    yield arrange
+    monkeypatch.setattr(PartsDirectory, "write", write)
+
+
+def assert_same_verdicts(
+    table: pd.DataFrame, other: pd.DataFrame, columns: tuple[str, ...] = (*TWO, "swap_gap")
+) -> None:
+    assert table["winner"].tolist() == other["winner"].tolist()
+    np.testing.assert_allclose(table[list(columns)], other[list(columns)], rtol=0, atol=1e-6)
+    assert table["truncated"].tolist() == other["truncated"].tolist()
+
+
+@pytest.mark.parametrize("rows_per_part", [1, 7, 1_000])
+def test_a_file_gets_the_verdicts_of_a_judge_in_parts_of_any_size(rows_per_part, desk, expected):
+    summary = desk.judge(desk.write(odd_pairs()), rows_per_part=rows_per_part)
+    assert_same_verdicts(desk.verdicts, expected)
+    assert desk.verdicts["row"].tolist() == list(range(1, 37))
+    assert desk.verdicts["id"].tolist() == odd_pairs()["id"].tolist()
+    assert desk.verdicts["fault"].isna().all()
+    assert list(desk.verdicts) == ["file", "row", "id", "winner", *TWO, "swap_gap", "truncated", "fault"]
+    assert summary.num_rows == 36
+    assert sum(summary.winners.values()) == 36
+    assert not desk.parts.exists()
+    assert desk.report["summary"] == summary.to_line()
+    assert desk.report["repaired"]["prompt: lone surrogates replaced by U+FFFD"] == 1
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "tsv", "json", "ndjson"])
+def test_every_format_is_read(suffix, desk, bundles):
+    with Judge.load(bundles / "gemma") as judge:
+        expected = judge.compare_many(plain_pairs(12))
+    desk.judge(desk.write(plain_pairs(12), f"pairs.{suffix}") if suffix != "json" else as_list(desk), rows_per_part=5)
+    assert_same_verdicts(desk.verdicts, expected)
+
+
+def as_list(desk: Desk) -> Path:
+    path = desk.folder / "pairs.json"
+    path.write_text(json.dumps(plain_pairs(12).to_dict("records")))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_every_format_is_written_with_all_digits(suffix, desk, expected):
+    desk.output = desk.folder / f"verdicts{suffix}"
+    desk.judge(desk.write(odd_pairs()), keep_columns=True)
+    table = pd.read_csv(desk.output) if suffix == ".csv" else pd.read_json(desk.output, lines=True, precise_float=True)
+    assert_same_verdicts(table, expected)
+    if suffix == ".jsonl":
+        rows = [json.loads(line) for line in desk.output.read_text().split("\n") if line]
+        assert rows[1]["fault"] is None
+        assert rows[0]["prompt"] == ""
+        assert rows[6]["prompt"] == "\x00 a null byte"
+
+
+def test_own_columns_are_kept_as_texts_under_names_of_their_own(desk):
+    pairs = plain_pairs(4).assign(winner="model_b", turns=[1, 2, 3, 4], tags=[["x"], None, [], ["y", "z"]])
+    desk.judge(desk.write(pairs), keep_columns=True)
+    table = desk.verdicts
+    assert table["input_winner"].tolist() == ["model_b"] * 4
+    assert table["turns"].tolist() == ["1", "2", "3", "4"]
+    assert table["tags"].fillna("nothing").tolist() == ['["x"]', "nothing", "[]", '["y", "z"]']
+    assert table["prompt"].tolist() == pairs["prompt"].tolist()
+
+
+def test_a_killed_command_goes_on_where_it_was(desk, expected, dies_after, loads):
+    file = desk.write(odd_pairs())
+    dies_after(3)
+    with pytest.raises(KeyboardInterrupt):
+        desk.judge(file, rows_per_part=7)
+    assert not desk.output.exists()
+    assert {path.name for path in desk.parts.glob("*.npz")} == {f"0-00000{part}.npz" for part in range(3)}
+    dies_after(100)
+    summary = desk.judge(file, rows_per_part=7)
+    assert summary.num_rows_read_now == {"gemma": 36 - 3 * 7}
+    assert_same_verdicts(desk.verdicts, expected)
+    assert loads == ["gemma", "gemma", "-gemma"]
+
+
+def test_what_was_read_before_a_kill_is_not_loaded_for(desk, expected, monkeypatch, loads):
+    file = desk.write(odd_pairs())
+    with monkeypatch.context() as patched:
+        patched.setattr("wsdm_arena.judging.file_verdicts.VerdictTable.write", broken_disk)
+        with pytest.raises(OSError, match="disk"):
+            desk.judge(file)
+    loads.clear()
+    assert desk.judge(file).num_rows_read_now == {}
+    assert loads == []
+    assert_same_verdicts(desk.verdicts, expected)
+
+
+def broken_disk(*_: Any) -> None:
+    raise OSError("no space on the disk")
+
+
+def test_a_damaged_part_is_read_again(desk, expected, dies_after, caplog):
+    file = desk.write(odd_pairs())
+    dies_after(3)
+    with pytest.raises(KeyboardInterrupt):
+        desk.judge(file, rows_per_part=7)
+    (desk.parts / "0-000001.npz").write_bytes(b"PK noise")
+    dies_after(100)
+    assert desk.judge(file, rows_per_part=7).num_rows_read_now == {"gemma": 36 - 2 * 7}
+    assert "0-000001.npz cannot be read and is made again" in caplog.text
+    assert_same_verdicts(desk.verdicts, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"orders": ("ab",)}, "orders"),
+        ({"calibrated": False}, "calibrated"),
+        ({"rows_per_part": 5}, "rows_per_part"),
+        ({"names": ("llama",)}, "bundles, weights"),
+        ({"pairs": 30}, "inputs"),
+    ],
+)
+def test_another_command_for_the_same_output_is_refused_unless_told_to_restart(change, named, desk, dies_after):
+    dies_after(1)
+    with pytest.raises(KeyboardInterrupt):
+        desk.judge(desk.write(odd_pairs()), rows_per_part=7)
+    dies_after(100)
+    file = desk.write(odd_pairs(change.pop("pairs", 36)))
+    options = {"rows_per_part": 7} | change
+    with pytest.raises(FileJudgingError, match=rf"{named} differ.*--restart"):
+        desk.judge(file, **options)
+    summary = desk.judge(file, **options, restart=True)
+    assert sum(summary.num_rows_read_now.values()) == summary.num_rows
+
+
+def test_a_file_that_changes_meanwhile_is_refused(desk, monkeypatch):
+    file = desk.write(odd_pairs())
+    inputs = examine_inputs([str(file)], desk.output)
+    file.write_text(file.read_text() + "\n")
+    with pytest.raises(FileJudgingError, match="was changed while it was judged"):
+        judge_files([desk.bundles / "gemma"], inputs, desk.output, FileOptions())
+
+
+def test_rows_that_cannot_be_read_stand_in_the_output_and_in_the_report(desk, expected):
+    lines = [json.dumps(row) for row in odd_pairs().to_dict("records")]
+    lines[2:2] = ["{broken", '{"id": "short", "prompt": "p"}']
+    (desk.folder / "pairs.jsonl").write_text("\n".join(lines))
+    summary = desk.judge(desk.folder / "pairs.jsonl", rows_per_part=3)
+    table = desk.verdicts
+    assert len(table) == 38
+    unread = table["fault"].notna()
+    assert np.flatnonzero(unread).tolist() == [2, 3]
+    assert table["id"][3] == "short"
+    assert table.loc[unread, ["winner", *TWO]].isna().to_numpy().all()
+    assert "no 'response_a' or 'response_b'" in table["fault"][3]
+    assert_same_verdicts(table[~unread].reset_index(drop=True), expected)
+    assert summary.without_verdict == {"the row cannot be read": 2}
+    assert [(row["row"], row["outcome"]) for row in desk.report["rows"] if row["outcome"] == "no verdict"] == [
+        (3, "no verdict"), (4, "no verdict"),
+    ]  # fmt: skip
+    assert "36 of 38 rows judged" in summary.to_line()
+
+
+def test_a_file_without_the_columns_is_left_out_if_others_can_be_judged(desk, expected):
+    good = desk.write(odd_pairs())
+    bad = desk.write(plain_pairs(5).rename(columns={"response_b": "respons_b"}), "bad.csv")
+    summary = desk.judge(bad, good)
+    assert_same_verdicts(desk.verdicts, expected)
+    assert "Is 'respons_b' meant to be 'response_b'?" in summary.left_out[str(bad)]
+    assert desk.report["files_left_out"] == summary.left_out
+    assert f"left out: {bad}" in summary.to_line()
+    with pytest.raises(RawTableError, match="Is 'respons_b' meant to be 'response_b'"):
+        desk.judge(bad)
+
+
+def test_several_files_are_judged_as_one_table(desk, expected):
+    first, second = desk.write(odd_pairs().iloc[:10], "a.jsonl"), desk.write(odd_pairs().iloc[10:], "b.jsonl")
+    desk.judge(first, second, rows_per_part=6)
+    assert_same_verdicts(desk.verdicts, expected)
+    assert desk.verdicts["row"].tolist() == [*range(1, 11), *range(1, 27)]
+    assert desk.verdicts["file"].tolist() == [str(first)] * 10 + [str(second)] * 26
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "output", "message"),
+    [
+        ("pairs.csv", "", "v.csv", "the file is empty"),
+        ("pairs.xlsx", "PK", "v.csv", "unknown format"),
+        ("pairs.csv", "prompt,response_a,response_b\n1,2,3\n", "v.xlsx", r"written as \.parquet, \.csv, \.jsonl"),
+        ("pairs.csv", "prompt,response_a,response_b\n1,2,3\n", "nowhere/v.csv", "there is no folder"),
+        ("pairs.csv", "prompt,response_a,response_b\n1,2,3\n", "pairs.csv", "is one of the files to judge"),
+        ("pairs.jsonl", "{}\n[]\n", "v.csv", "no column 'prompt' or 'response_a' or 'response_b'; there are"),
+        ("pairs.jsonl", '{"prompt": "x", "response_a": "y"}\n{"response_b": 1}\n', "v.csv", "no row can be read"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_before_any_bundle_is_opened(name, content, output, message, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises((RawTableError, FileJudgingError), match=message):
+        examine_inputs([str(tmp_path / name)], tmp_path / output)
+
+
+WEIGHTS = [2.5, 1.0]
+
+
+@pytest.mark.parametrize("rows_per_part", [5, 1_000])
+@pytest.mark.parametrize("cascade", [False, True])
+def test_several_judges_say_what_they_say_together_one_in_memory_at_a_time(
+    cascade, rows_per_part, desk, bundles, loads
+):
+    names = ("gemma", "llama")
+    with Judge.load(*(bundles / name for name in names), weights=WEIGHTS, cascade=cascade) as judge:
+        expected = judge.compare_many(odd_pairs())
+    loads.clear()
+    desk.judge(desk.write(odd_pairs()), names=names, weights=WEIGHTS, cascade=cascade, rows_per_part=rows_per_part)
+    own = [f"{column}.{name}" for name in names for column in TWO]
+    assert_same_verdicts(desk.verdicts, expected, (*TWO, "swap_gap", *own))
+    assert desk.verdicts["decided_by"].tolist() == expected["decided_by"].tolist()
+    assert loads == ["gemma", "-gemma", "llama", "-llama"]
+    assert desk.report["read_by"] == expected["decided_by"].value_counts().to_dict()
+
+
+def test_a_cascade_that_is_sure_of_everything_never_loads_the_second(desk, loads):
+    desk.judge(desk.write(odd_pairs()), names=("gemma", "llama"), cascade=True, threshold=0.0)
+    assert loads == ["gemma", "-gemma"]
+    assert set(desk.verdicts["decided_by"]) == {"gemma"}
+
+
+def test_a_killed_cascade_goes_on(desk, dies_after):
+    file = desk.write(odd_pairs())
+    options = {"names": ("gemma", "llama"), "weights": WEIGHTS, "cascade": True, "rows_per_part": 6}
+    desk.judge(file, **options)
+    whole = desk.verdicts
+    desk.output.unlink()
+    dies_after(8)  # 6 parts of the first judge, 2 of the second
+    with pytest.raises(KeyboardInterrupt):
+        desk.judge(file, **options)
+    dies_after(100)
+    assert "gemma" not in desk.judge(file, **options).num_rows_read_now
+    pd.testing.assert_frame_equal(desk.verdicts, whole)
+
+
+@pytest.mark.parametrize("cascade", [False, True])
+def test_when_there_was_no_time_at_all_nothing_is_loaded_and_everything_is_said(cascade, desk, loads):
+    pairs = odd_pairs(12)
+    names = ("gemma", "llama") if cascade else ("gemma",)
+    summary = desk.judge(
+        desk.write(pairs), names=names, cascade=cascade, time_budget_s=1.0, began=time.monotonic() - 10
+    )
+    assert loads == []
+    table = desk.verdicts
+    assert table[TWO].isna().to_numpy().all()
+    if cascade:
+        assert set(table["decided_by"]) == {"fallback"}
+        assert table["fault"].unique().tolist() == ["no judge read it: the longer answer wins"]
+        lengths = [[len(str(cell or "")) for cell in pairs[name]] for name in ("response_a", "response_b")]
+        longer = ["model_b" if b > a else "model_a" for a, b in zip(*lengths, strict=True)]
+        assert table["winner"].tolist() == longer
+    else:
+        assert table["winner"].isna().all()
+        assert table["fault"].unique().tolist() == ["the time was over before a judge read it"]
+    assert sum(summary.without_verdict.values()) == 12
+
+
+def test_a_judge_without_finite_logits_stops_the_command(desk, monkeypatch):
+    opened = ExportedJudge.open
+
+    @contextmanager
+    def broken(judge: ExportedJudge, placement: Any) -> Any:
+        with opened(judge, placement) as reader:
+            reader.judge.head.output.bias.data.fill_(float("nan"))
+            yield reader
+
+    monkeypatch.setattr(ExportedJudge, "open", broken)
+    with pytest.raises(JudgeError, match="no finite logits"):
+        desk.judge(desk.write(odd_pairs()), rows_per_part=7)
