@@ -22,7 +22,7 @@ from tests.tiny_tokenizers import gemma_style, llama_style, save_tokenizer
 from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.cards.model_card import Calibration, ModelCard, write_model_card
 from wsdm_arena.config import HeadConfig, ResolvedJudge, TemplateConfig, TruncationConfig
-from wsdm_arena.judging import bundle as bundle_module
+from wsdm_arena.judging import hugging_face
 from wsdm_arena.judging.bundle import Bundle, BundleError, BundlePrompt, write_bundle
 from wsdm_arena.judging.hugging_face import describe_model
 from wsdm_arena.modeling import checkpoint as checkpoint_module
@@ -263,7 +263,7 @@ def test_weights_in_several_files_are_the_same_judge(tmp_path, monkeypatch):
     sequences = read_battles(source)
     expected = our_logits(load_judge(source).eval(), sequences)
     for number, size in enumerate((40_000, "4GB")):
-        monkeypatch.setattr(bundle_module, "MAX_SHARD_SIZE", size)
+        monkeypatch.setattr(hugging_face, "MAX_SHARD_SIZE", size)
         path = bundle_of(source, tmp_path / f"bundle-{number}")
         files = {file.name for file in path.iterdir()} - {"head.safetensors"}
         assert (size == "4GB") == ("model.safetensors" in files) == ("model.safetensors.index.json" not in files)
@@ -378,7 +378,7 @@ def test_weights_of_other_heads_stay_links(tmp_path):
 
 
 def test_a_family_without_a_classifier_keeps_its_head_beside_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(bundle_module, "classifier_class", lambda *_: None)
+    monkeypatch.setattr(hugging_face, "classifier_class", lambda *_: None)
     source = make_checkpoint(tmp_path / "checkpoint", "llama")
     path = bundle_of(source, tmp_path / "bundle")
     sequences = read_battles(source)

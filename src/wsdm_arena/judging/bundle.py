@@ -13,7 +13,6 @@ Layout of a bundle::
 """
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,19 +21,18 @@ from typing import Any, get_args
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
-from transformers import PreTrainedConfig
 
 from wsdm_arena.config import HeadConfig, StrictConfig, TemplateConfig, TruncationConfig, TruncationPolicy
 from wsdm_arena.config.export import Layout
 from wsdm_arena.config.judges import AttentionName
 from wsdm_arena.errors import UserError
+from wsdm_arena.judging.hugging_face import write_model_directory
 from wsdm_arena.modeling.attention import UnsupportedJudgeError
 from wsdm_arena.modeling.backbone import as_dtype
-from wsdm_arena.modeling.backbone_weights import LayoutError, read_config
+from wsdm_arena.modeling.backbone_weights import LayoutError
 from wsdm_arena.modeling.checkpoint import (
     BUNDLE_KIND,
     HEAD,
-    MAX_SHARD_SIZE,
     CheckpointError,
     check_fields,
     load_judge,
@@ -45,19 +43,10 @@ from wsdm_arena.modeling.head import Head
 from wsdm_arena.modeling.inference_layout import load_fused_checkpoint, write_fused_files
 from wsdm_arena.modeling.judge import JudgeModel
 from wsdm_arena.modeling.manifest import ManifestError, read_manifest, write_manifest
-from wsdm_arena.modeling.sequence_classifier import (
-    OWN_SCORE,
-    choose_pad_token,
-    classifier_class,
-    describe_classifier,
-    describe_for_older_versions,
-    write_classifier_weights,
-)
-from wsdm_arena.modeling.weight_files import INDEX_SUFFIX, SAFETENSORS, WeightFileError
-from wsdm_arena.prompts.template import render_template
-from wsdm_arena.prompts.tokenizers import PromptError, load_tokenizer
+from wsdm_arena.modeling.weight_files import WeightFileError
+from wsdm_arena.prompts.tokenizers import PromptError
 from wsdm_arena.runs.directories import replacing_directory
-from wsdm_arena.runs.files import CARD, link_or_copy, replacing_file
+from wsdm_arena.runs.files import CARD, replacing_file
 from wsdm_arena.runs.fingerprint import DirectoryChangedError, manifest_digest
 from wsdm_arena.runs.formats import BUNDLE_FORMAT
 
@@ -131,7 +120,9 @@ def write_bundle(
         with replacing_directory(directory) as unfinished:
             described: dict[str, Mapping[str, Any]] = {}
             if "plain" in layouts:
-                described = _add_plain(checkpoint, unfinished, manifest, prompt)
+                described = write_model_directory(
+                    checkpoint, unfinished, manifest, template=prompt.template, system_role=prompt.system_role
+                )
             if "fused" in layouts:
                 (unfinished / FUSED).mkdir()
                 write_fused_files(checkpoint, unfinished / FUSED, dtype=FUSED_DTYPE, head=load_file(checkpoint / HEAD))
@@ -265,42 +256,6 @@ class Bundle:
         except RuntimeError as error:
             raise LayoutError(f"{self.path / FUSED}: {error}") from error
         return JudgeModel(backbone, head.to(dtype), attention=attention, sliding_window=sliding_window)
-
-
-def _add_plain(
-    checkpoint: Path, target: Path, manifest: Mapping[str, Any], prompt: BundlePrompt
-) -> dict[str, Mapping[str, Any]]:
-    """Link the weights, or write them under a classifier's names; copy what people edit.
-
-    Returns:
-        What is known of the linked files.
-    """
-    config = read_config(checkpoint)
-    architecture = classifier_class(config, HeadConfig(**manifest["head"]))
-    linked = {name: file for name, file in manifest["files"].items() if name.endswith(SAFETENSORS)}
-    for name in manifest["files"]:
-        if architecture is not None and name.endswith((SAFETENSORS, INDEX_SUFFIX)):
-            continue
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        (link_or_copy if name in linked else shutil.copyfile)(checkpoint / name, target / name)
-    if architecture is not None:
-        score = load_file(checkpoint / HEAD)[OWN_SCORE]
-        write_classifier_weights(checkpoint, target, score, max_shard_size=MAX_SHARD_SIZE)
-        describe_classifier(
-            target,
-            architecture=architecture,
-            num_classes=manifest["num_classes"],
-            pad_token_id=_choose_padding(checkpoint, config, prompt),
-        )
-    describe_for_older_versions(target, config)
-    return linked if architecture is None else {}
-
-
-def _choose_padding(checkpoint: Path, config: PreTrainedConfig, prompt: BundlePrompt) -> int | None:
-    tokenizer = load_tokenizer(checkpoint)
-    rendered = render_template(tokenizer, prompt.template, system_role=prompt.system_role)
-    last = rendered.after_battle[-1] if rendered.after_battle else -1
-    return choose_pad_token(tokenizer, config, last_token=last)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -1,0 +1,315 @@
+"""A model card says what was measured, marks what was trained on, and nothing can break it."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+
+from wsdm_arena.cards.licences import Source, source_of_backbone, sources_of_table
+from wsdm_arena.cards.model_card import Calibration, ModelCard, write_model_card
+from wsdm_arena.cards.scores import Score, ScoreSummary
+from wsdm_arena.cards.summaries import TrainingPart, describe_training
+from wsdm_arena.config import ResolvedJudge, TemplateConfig, TruncationConfig
+from wsdm_arena.config.fetching import SourcesConfig
+
+EVIL = '"]}>\n---\n# owned\n| x | `y` [z](javascript:1) <img src=x onerror=1> {{ 7*7 }} : - \u202e \ud83d'
+LICENCE = {"name": "Apache 2.0", "url": "https://example.org/licence"}
+SOURCES = SourcesConfig.model_validate(
+    {
+        "inputs": {
+            "train": {
+                "what": "battles",
+                "hub": "kaggle_competition",
+                "handle": "contest",
+                "files": {"train.parquet": {}},
+                "licence": {"name": "rules", "url": "https://example.org/rules"},
+            },
+            "conversations": {"what": "chats", "hub": "huggingface_dataset", "handle": "a/b", "licence": LICENCE},
+            "gemma": {
+                "what": "a judge",
+                "hub": "kaggle_dataset",
+                "handle": "c/d",
+                "judge": "gemma",
+                "licence": LICENCE,
+            },
+        },
+        "models": {"google/gemma": {"licence": {"name": "Gemma", "url": "https://example.org/gemma"}}},
+    }
+)
+
+
+def row(stage: str, dataset: str, accuracy: float, **changes) -> dict:
+    return {
+        "stage": stage,
+        "judge": "gemma",
+        "dataset": dataset,
+        "num_pairs": 200,
+        "accuracy": accuracy,
+        "accuracy_low": accuracy - 0.1,
+        "accuracy_high": accuracy + 0.1,
+        "log_loss": 0.5,
+        "ece": 0.02,
+        "brier": 0.3,
+        "flip_rate": 0.17,
+        "swap_gap": 0.125,
+        "seen_in_training": False,
+    } | changes
+
+
+ROWS = [
+    row("final", "battles[fold 0]", 0.9, seen_in_training=True),
+    row("final", "battles[fold 0] language=en", 0.95, seen_in_training=True),
+    row("final.start", "sample[fold 0]", 0.6),
+    row("final_held_out", "battles[fold 0]", 0.8),
+    row("final_held_out", "battles[fold 0] language=en", 0.85),
+    row("final_held_out", "battles[fold 0] language=hi", 0.55, num_pairs=40),
+    row("final_held_out", "battles[fold 0] length=B twice as long or more", 0.7),
+    row("final_held_out.start", "sample[fold 0]", 0.6),
+    row("baseline", "battles[fold 0]", 0.51, judge="longer_wins"),
+    row("baseline", "test_pairs[new prompts]", 0.52, judge="longer_wins"),
+]
+
+
+def judge(**changes) -> ResolvedJudge:
+    values = {"stage": "final", "judge": "gemma", "system_role": False, "attention": "auto", "training": {}}
+    values |= {"sliding_window": False, "truncation": "shared_budget", "head": {}}
+    return ResolvedJudge.model_validate(values | changes)
+
+
+def card(**changes) -> ModelCard:
+    template = dict.fromkeys(
+        ("battle_start", "prompt_heading", "response_a_heading", "response_b_heading", "battle_end"), "#"
+    )
+    values = {
+        "judge": judge(),
+        "num_classes": 2,
+        "num_parameters": 1_234_567,
+        "model_type": "gemma2",
+        "architecture": None,
+        "has_softcap": True,
+        "dtype": "bfloat16",
+        "layouts": ["plain", "fused"],
+        "template": TemplateConfig(instruction="Which?", verdict_prefix="[[", **template),
+        "truncation": TruncationConfig(
+            max_battle_tokens=4096,
+            marker="\n...\n",
+            per_field={"max_prompt_tokens": 1362, "max_response_tokens": 1342},
+            shared_budget={"reserved_tokens": 13, "max_prompt_tokens": 1365},
+        ),
+        "calibration": Calibration(temperature=0.875, num_pairs=99, log_loss_before=0.5, log_loss_after=0.25),
+        "backbone": Source("google/gemma", "backbone", "Gemma", "https://example.org/gemma", "https://example.org/g"),
+        "base_model": "google/gemma",
+        "training": [TrainingPart("final", 1, "battles", 1000, 900, {"en": 990, "hi": 10}, {"train": 1000})],
+        "scores": ROWS,
+        "sources": [Source("contest", "battles", "rules", "https://example.org/rules")],
+    }
+    return ModelCard(**(values | changes))
+
+
+def parse(text: str) -> tuple[dict, str]:
+    assert text.startswith("---\n")
+    head, body = text[4:].split("\n---\n", 1)
+    return yaml.safe_load(head), body
+
+
+def test_the_front_matter_is_what_the_hub_asks_for():
+    metadata, _ = parse(write_model_card(card()))
+    assert metadata["license"] == "gemma"
+    assert metadata["base_model"] == "google/gemma"
+    assert metadata["pipeline_tag"] == "text-classification"
+    assert metadata["library_name"] == "transformers"
+    assert metadata["language"] == ["en", "hi"]
+    assert "gemma2" in metadata["tags"]
+    assert "model-index" not in metadata  # the judge itself was trained on the battles it was scored on
+
+
+def test_an_honest_accuracy_is_told_to_the_hub():
+    rows = [row("final", "battles[fold 0]", 0.8)]
+    metadata, body = parse(write_model_card(card(scores=rows)))
+    (entry,) = metadata["model-index"]
+    assert entry["results"][0]["metrics"][0] == {"type": "accuracy", "value": 0.8}
+    assert "It was not trained on them." in body
+
+
+def test_an_unknown_licence_is_not_claimed():
+    metadata, body = parse(write_model_card(card(backbone=None, base_model=None, sources=[])))
+    assert not {"license", "license_name", "base_model"} & set(metadata)
+    assert "The backbone's terms are not known" in body
+    assert "The data's terms are not known" in body
+    other = dataclasses.replace(card().backbone, licence="Odd", licence_url="https://example.org/odd")
+    metadata, _ = parse(write_model_card(card(backbone=other)))
+    assert (metadata["license"], metadata["license_name"]) == ("other", "Odd")
+    assert metadata["license_link"] == "https://example.org/odd"
+
+
+def test_what_was_trained_on_is_marked_and_never_the_headline():
+    _, body = parse(write_model_card(card()))
+    opening = body.partition("## How to use it")[0]
+    assert "`final_held_out.gemma` agrees with people in\n80.0 % (70.0 to 90.0)" in opening
+    assert "the judge itself was" in opening
+    seen = [line for line in body.splitlines() if line.startswith("| `final.gemma` |")]
+    assert len(seen) == 1
+    assert seen[0].endswith("| **yes** |")
+    only_seen = write_model_card(card(scores=ROWS[:2]))
+    assert "It was trained on these very battles" in only_seen
+    assert "**which was trained on these battles**" in only_seen
+
+
+def test_scores_are_sorted_for_the_reader():
+    summary = ScoreSummary.of_rows(ROWS, "final.gemma")
+    names = [(score.name, score.dataset) for score in summary.overall]
+    assert names == [
+        ("final_held_out.gemma", "battles[fold 0]"),
+        ("final.gemma", "battles[fold 0]"),
+        ("final.start.gemma", "sample[fold 0]"),
+        ("baseline.longer_wins", "battles[fold 0]"),
+    ]
+    assert [score.language for score in summary.languages] == ["en", "hi"]
+    assert summary.source == "final_held_out.gemma"
+    assert not summary.is_seen
+    assert [score.part for score in summary.others] == ["length=B twice as long or more"]
+    old = {name: value for name, value in ROWS[0].items() if name not in ("brier", "swap_gap")}
+    assert Score.of_row(old).brier is None
+    assert Score.of_row(row("x", "test_pairs[new prompts] language=en", 0.5)).part == "language=en"
+    assert Score.of_row(row("x", "test_pairs", 0.5)).dataset == "test_pairs"
+
+
+def test_the_rest_is_there():
+    parts = {"before": {"log_loss": 0.5, "brier": 0.3, "ece": 0.0625}}
+    share = {"value": 0.125, "low": 0.1, "high": 0.15}
+    swap = {"flip_rate": share, "gap": {"value": 0.1, "low": 0, "high": 1}, "first_shown": share}
+    length = dict.fromkeys(("names_longer", "longer_won", "accuracy_longer_won", "accuracy_shorter_won"), share)
+    calibration = dataclasses.replace(card().calibration, judged=parts)
+    text = write_model_card(card(swap=swap, length=length, calibration=calibration, analysed="final_held_out.gemma"))
+    for expected in (
+        "1,234,567 parameters",
+        "| final | 1 | `battles` | 1,000 | 900 | en 990, hi 10 | train 1,000 |",
+        "**0.8750**",
+        "from 0.5000 to 0.2500 nats",
+        "| before | 0.5000 | 0.3000 | 0.0625 |",
+        "in 12.5 % (10.0 to 15.0) of the pairs (flip rate)",
+        "| peak learning rate | 2.5e-06 |",
+        "Languages with fewer than 100 rows in training: hi.",
+        "measured on fewer than 100 battles: hi.",
+        "python -m wsdm_arena judge --bundle",
+        '`"\\n...\\n"`',
+        "user:\n\n```text\nWhich?\n\n##{PROMPT}#{FIRST ANSWER}#{SECOND ANSWER}#\n```",
+    ):
+        assert expected in text, expected
+    assert "\n\n\n" not in text.replace("\n\n\n@torch", "")
+
+
+def test_layouts_and_systems_change_what_is_shown():
+    fused = write_model_card(card(layouts=["fused"]))
+    assert "which transformers does not read" in fused
+    assert "AutoModel" not in fused
+    assert "library_name" not in parse(fused)[0]
+    system = write_model_card(card(judge=judge(system_role=True), architecture="Gemma2ForSequenceClassification"))
+    assert "system:\n\n```text\nWhich?\n```" in system
+    assert "reads this directory as `Gemma2ForSequenceClassification`" in system
+    assert "Do not use its verdicts" in write_model_card(card(is_simulated=True))
+
+
+def test_names_cannot_break_the_card():
+    evil = Source(EVIL, EVIL, EVIL, "https://example.org/)" + EVIL, "javascript:alert(1)", EVIL)
+    text = write_model_card(
+        card(
+            model_type=EVIL,
+            backbone=evil,
+            base_model=EVIL,
+            sources=[evil],
+            training=[TrainingPart(EVIL, 1, EVIL, 1, None, {EVIL: 1, "en": 2}, {EVIL: 1})],
+            scores=[*ROWS, row("final_held_out", f"battles[fold 0] language={EVIL}", 0.5)],
+            calibration=Calibration(temperature=1.0, note=EVIL),
+            template=card().template.model_copy(update={"instruction": "```\n# out\n" + EVIL}),
+            versions={EVIL: EVIL},
+            fingerprints={EVIL: EVIL},
+        )
+    )
+    text.encode("utf-8")
+    metadata, body = parse(text)
+    assert metadata["library_name"] == "transformers"
+    headings = [line for line in _outside_of_code(body) if line.startswith("#")]
+    usual = [line for line in _outside_of_code(parse(write_model_card(card()))[1]) if line.startswith("#")]
+    assert headings == usual
+    plain = "\n".join(_outside_of_code(body))
+    assert "](javascript" not in plain.replace(r"\](javascript", "")
+    assert "<img" not in plain.replace(r"\<img", "")
+    assert "49" not in plain  # nobody's names are templates
+    for line in _outside_of_code(body):
+        if line.startswith("| final |") or "language" in line:
+            assert "\u202e" not in line
+
+
+def _outside_of_code(body: str) -> list[str]:
+    lines, fence = [], ""
+    for line in body.splitlines():
+        ticks = line[: len(line) - len(line.lstrip("`"))]
+        if fence:
+            fence = "" if line == fence else fence
+        elif len(ticks) >= 3:
+            fence = ticks
+        else:
+            lines.append(line)
+    assert not fence
+    return lines
+
+
+def test_equal_contents_give_equal_text():
+    assert write_model_card(card()) == write_model_card(card())
+
+
+def test_training_is_counted_by_key():
+    selection = pd.DataFrame(
+        {
+            "table": ["battles", "battles", "battles", "collected_pairs", "battles"],
+            "pair_id": ["p2", "p1", "p1", "c1", "p3"],
+            "split": ["train", "train", "train", "train", "held_out"],
+            "phase": [1, 0, 0, 0, 0],
+        }
+    )
+    battles = pd.DataFrame(
+        {
+            "pair_id": ["p3", "p1", "p1", "p2"],
+            "prompt_group": ["g3", "g1", "g1", "g2"],
+            "language": ["fr", "en", "en", None],
+            "source": "train",
+        }
+    )
+    assert describe_training("final", selection, {"battles": battles}) == [
+        TrainingPart("final", 1, "battles", 2, 1, {"en": 2}, {"train": 2}),
+        TrainingPart("final", 1, "collected_pairs", 1, None, {}, {}),
+        TrainingPart("final", 2, "battles", 1, 1, {}, {"train": 1}),
+    ]
+
+
+def test_sources_and_licences_come_from_sources_yml():
+    assert [source.name for source in sources_of_table("battles", SOURCES)] == ["contest"]
+    generated = sources_of_table("generated_pairs", SOURCES, ["google/gemma", "someone/else"])
+    assert [(source.name, source.hub_licence) for source in generated] == [
+        ("a/b", "apache-2.0"),
+        ("google/gemma", "gemma"),
+    ]
+    assert sources_of_table("battles", None) == []
+    named = source_of_backbone("llama", "google/gemma", "abc", SOURCES)
+    assert named is not None
+    assert (named.licence, named.revision, named.page) == ("Gemma", "abc", "https://huggingface.co/google/gemma")
+    own = source_of_backbone("gemma", None, None, SOURCES)
+    assert own is not None
+    assert (own.name, own.page) == ("c/d", "https://www.kaggle.com/datasets/c/d")
+    assert source_of_backbone("llama", None, None, SOURCES) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "hub"), [("MIT", "mit"), ("Gemma; see its page", "gemma"), ("x", "other"), ("", None)]
+)
+def test_the_hub_has_names_for_licences(name, hub):
+    assert Source("a", "b", name).hub_licence == hub
+
+
+def test_cards_need_no_torch():
+    code = "import sys, wsdm_arena.cards.model_card, wsdm_arena.cards.data_card; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
