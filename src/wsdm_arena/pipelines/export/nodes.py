@@ -66,20 +66,20 @@ def export_judge(
     export: ExportConfig,
     run_context: dict[str, Any],
     bundle_store: Path,
-    selection: pd.DataFrame | None = None,
-    initial_selection: pd.DataFrame | None = None,
-    scores: Sequence[dict[str, Any]] = (),
+    selection: pd.DataFrame,
+    scores: list[dict[str, Any]],
+    baseline_scores: list[dict[str, Any]],
+    analysis: JudgeAnalysis,
+    backbone: BackboneConfig,
+    sources: SourcesConfig,
+    # Last, as Kedro finds the types of parameters by the positions of a node's inputs, and these may be left out.
     held_out_scores: Sequence[dict[str, Any]] = (),
-    baseline_scores: Sequence[dict[str, Any]] = (),
-    analysis: JudgeAnalysis | None = None,
-    backbone: BackboneConfig | None = None,
-    sources: SourcesConfig | dict[str, Any] | None = None,
+    initial_selection: pd.DataFrame | None = None,
     **tables: pd.DataFrame,
 ) -> Path:
     """Put a judge's weights, tokenizer, prompt, calibration, provenance and model card into one folder.
 
-    An equal one that is there already is reused. What the card alone is made of may be missing; the card then says
-    less.
+    An equal one that is there already is reused; only its card is written anew.
 
     Args:
         checkpoint: Of the judge.
@@ -142,7 +142,7 @@ def export_judge(
             scores=[*scores, *held_out_scores, *baseline_scores],
             analysis=analysis,
             backbone=backbone,
-            sources=SourcesConfig.model_validate(sources) if sources is not None else None,
+            sources=sources,
         )
     )
     name = fingerprint(

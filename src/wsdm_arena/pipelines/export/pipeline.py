@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from wsdm_arena.config import HELD_OUT_VARIANT, RosterConfig
+from wsdm_arena.config import HELD_OUT_VARIANT, TRAINING_TABLES, RosterConfig
 from wsdm_arena.pipelines.export.nodes import calibrate, export_judge, leave_uncalibrated
 from wsdm_arena.runs.entry_names import is_parameter
 
@@ -17,7 +17,7 @@ def create_pipeline(roster: RosterConfig) -> Pipeline:
 
 def _create_export(stage: str, judge: str, roster: RosterConfig) -> Pipeline:
     checkpoint, bundle = f"{stage}.{judge}.checkpoint", f"{stage}.{judge}.bundle"
-    calibration = _create_calibration(stage, judge, roster)
+    calibration, described = _create_calibration(stage, judge, roster), _described_by(stage, judge, roster)
     export = Node(
         export_judge,
         {
@@ -29,6 +29,7 @@ def _create_export(stage: str, judge: str, roster: RosterConfig) -> Pipeline:
             "export": "params:export",
             "run_context": "run_context",
             "bundle_store": "bundle_store",
+            **described,
         },
         bundle,
         name="export",
@@ -40,7 +41,8 @@ def _create_export(stage: str, judge: str, roster: RosterConfig) -> Pipeline:
         namespace=f"export.{stage}.{judge}",
         inputs=read - set(parameters),
         outputs={bundle},
-        parameters=parameters | {"params:judge": f"params:resolved.{stage}.{judge}"},
+        parameters=parameters
+        | {"params:judge": f"params:resolved.{stage}.{judge}", "params:backbone": f"params:judges.{judge}.backbone"},
         tags=["export", judge],
     )
 
@@ -56,3 +58,23 @@ def _create_calibration(stage: str, judge: str, roster: RosterConfig) -> Node:
         "calibration",
         name="calibrate",
     )
+
+
+def _described_by(stage: str, judge: str, roster: RosterConfig) -> dict[str, str]:
+    """What only the model card is made of, by the exporting node's arguments."""
+    variant = HELD_OUT_VARIANT if stage == "final" and judge in roster.final_held_out else None
+    tables = dict.fromkeys(TRAINING_TABLES[stage])
+    entries = {
+        "selection": f"{stage}.{judge}.selection@pandas",
+        "scores": f"{stage}.{judge}.scores",
+        "baseline_scores": "baseline.scores",
+        "analysis": f"{variant or stage}.{judge}.analysis",
+        "backbone": "params:backbone",
+        "sources": "params:sources",
+    }
+    if variant is not None:
+        entries["held_out_scores"] = f"{variant}.{judge}.scores"
+    if stage == "final":
+        entries["initial_selection"] = f"pretraining.{judge}.selection@pandas"
+        tables |= dict.fromkeys(TRAINING_TABLES["pretraining"])
+    return entries | {table: table for table in tables}

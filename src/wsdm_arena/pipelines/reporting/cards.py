@@ -20,13 +20,12 @@ def card_writer(table: str) -> Callable[..., str]:
     @result_format(CARD_FORMAT)
     def write(
         frame: pd.DataFrame,
+        report: dict[str, Any],
+        sources: SourcesConfig,
         run_context: dict[str, Any],
-        report: dict[str, Any] | None = None,
-        sources: SourcesConfig | dict[str, Any] | None = None,
     ) -> str:
         """Write what a table holds, where it comes from and what was dropped, as Markdown."""
-        known = None if sources is None else SourcesConfig.model_validate(sources)
-        return write_data_card(table, frame, report=report, env=run_context.get("env"), sources=known)
+        return write_data_card(table, frame, report=report, env=run_context.get("env"), sources=sources)
 
     write.__name__ = write.__qualname__ = f"write_{table}_card"
     return write

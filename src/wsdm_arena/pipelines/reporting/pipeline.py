@@ -6,6 +6,8 @@ from kedro.pipeline import Node, Pipeline
 
 from wsdm_arena.config import RosterConfig
 from wsdm_arena.pipelines.reporting import nodes
+from wsdm_arena.pipelines.reporting.cards import card_writer
+from wsdm_arena.runs.entry_names import without_parameters
 
 SEEN_STAGES = ("final",)
 """Stages that were trained on the held-out fold, too: a comparison there would flatter them."""
@@ -79,19 +81,23 @@ def _create_report(trainings: Iterable[str], submissions: Iterable[str], *, has_
     ]
     if cascades:
         drawn.append(Node(nodes.draw_cascades, "cascades", "cascades_plot", name="draw_cascades"))
-    page = Node(
-        nodes.write_report,
-        {
-            name: name
-            for name in ("scoreboard", "comparisons", "tables", "judges", "training_metrics", "run_context")
-            + (("cascades",) if cascades else ())
-        },
-        "page",
-        name="write",
+    shown = ["scoreboard", "comparisons", "tables", "judges", "training_metrics", "run_context"]
+    shown += ["cascades"] if cascades else []
+    page = Node(nodes.write_report, {name: name for name in shown}, "page", name="write")
+    report = Pipeline([*collected, *drawn, page, *map(_create_card, tables)])
+    return Pipeline(
+        report,
+        namespace="report",
+        inputs=set(without_parameters(report.inputs())),
+        parameters={"params:sources"},
     )
-    inputs = {"scoreboard", "comparisons", "run_context", *tables}
-    inputs |= {*analyses.values(), *metrics.values(), *cascades.values()}
-    return Pipeline([*collected, *drawn, page], namespace="report", inputs=inputs)
+
+
+def _create_card(table: str) -> Node:
+    """What people should know of a table before they use it."""
+    report = f"{table}.report" if table.endswith("_labels") else f"{table}_report"
+    inputs = {"frame": table, "run_context": "run_context", "report": report, "sources": "params:sources"}
+    return Node(card_writer(table), inputs, f"{table}_card", name=f"describe_{table}")
 
 
 def _plots(*figures: str) -> dict[str, str]:
