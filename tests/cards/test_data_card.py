@@ -171,7 +171,7 @@ def test_the_nodes_write_the_same():
     write = card_writer("battles")
     assert write.__name__ == "write_battles_card"
     assert result_format_of(write) == str(CARD_FORMAT)
-    sources = {"simulated": True}
-    expected = write_data_card("battles", battles(), report=REPORT, env="sample", sources=SourcesConfig(simulated=True))
-    assert write(battles(), {"env": "sample", "run_id": "now"}, REPORT, sources) == expected
-    assert "No report of it is at hand." in write(battles(), {"env": "sample", "run_id": "now"})
+    sources = SourcesConfig(simulated=True)
+    expected = write_data_card("battles", battles(), report=REPORT, env="sample", sources=sources)
+    run = {"env": "sample", "run_id": "now"}
+    assert write(battles(), run_context=run, report=REPORT, sources=sources) == expected

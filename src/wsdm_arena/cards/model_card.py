@@ -66,6 +66,7 @@ class ModelCard:
         calibration: Its temperature.
         sources: Data from outside, and its terms.
         analysed: Stage and judge that ``swap``, ``length`` and what was judged of the calibration are of.
+        analysed_is_seen: Whether that judge was trained on what it was analysed on.
         swap: ``flip_rate``, ``gap``, ``first_shown`` with ``value``, ``low``, ``high`` each; None if not measured.
         length: ``names_longer``, ``longer_won``, ``accuracy_longer_won`` and ``accuracy_shorter_won`` likewise.
         versions: Of the software, by name.
@@ -90,6 +91,7 @@ class ModelCard:
     scores: Sequence[Mapping[str, Any]] = ()
     sources: Sequence[Source] = ()
     analysed: str = ""
+    analysed_is_seen: bool = False
     swap: Mapping[str, Mapping[str, Any]] | None = None
     length: Mapping[str, Mapping[str, Any]] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -90,6 +90,7 @@ def describe_judge(
         calibration=_describe_calibration(calibration, analysis),
         sources=_sources(trained_tables, tables, sources),
         analysed=f"{analysis['stage']}.{analysis['judge']}" if analysis else "",
+        analysed_is_seen=bool(analysis and analysis["seen_in_training"]),
         swap=_plain(analysis["swap"]) if analysis else None,
         length=_plain(analysis["length"]) if analysis and not analysis["seen_in_training"] else None,
         versions={"wsdm-arena": __version__, "transformers, which wrote the layout": transformers.__version__},
