@@ -3,10 +3,13 @@
 import dataclasses
 import subprocess
 import sys
+from collections import Counter
 
 import pandas as pd
 import pytest
 import yaml
+from huggingface_hub import ModelCard as HubCard
+from markdown_it import MarkdownIt
 
 from wsdm_arena.cards.licences import Source, source_of_backbone, sources_of_table
 from wsdm_arena.cards.model_card import Calibration, ModelCard, write_model_card
@@ -213,49 +216,56 @@ def test_layouts_and_systems_change_what_is_shown():
     assert "Do not use its verdicts" in write_model_card(card(is_simulated=True))
 
 
-def test_names_cannot_break_the_card():
-    evil = Source(EVIL, EVIL, EVIL, "https://example.org/)" + EVIL, "javascript:alert(1)", EVIL)
-    text = write_model_card(
+def card_about(name: str) -> str:
+    """A card in which a name stands wherever one may."""
+    source = Source(name, name, name, f"https://example.org/){name}", "javascript:alert(1)", name)
+    template = card().template.model_copy(update={"instruction": f"```\n# out\n{name}"})
+    return write_model_card(
         card(
-            model_type=EVIL,
-            backbone=evil,
-            base_model=EVIL,
-            sources=[evil],
-            training=[TrainingPart(EVIL, 1, EVIL, 1, None, {EVIL: 1, "en": 2}, {EVIL: 1})],
-            scores=[*ROWS, row("final_held_out", f"battles[fold 0] language={EVIL}", 0.5)],
-            calibration=Calibration(temperature=1.0, note=EVIL),
-            template=card().template.model_copy(update={"instruction": "```\n# out\n" + EVIL}),
-            versions={EVIL: EVIL},
-            fingerprints={EVIL: EVIL},
+            model_type=name,
+            backbone=source,
+            base_model=name,
+            sources=[source],
+            training=[TrainingPart(name, 1, name, 1, None, {name: 1, "en": 2}, {name: 1})],
+            scores=[*ROWS, row("final_held_out", f"battles[fold 0] language={name}", 0.5)],
+            calibration=Calibration(temperature=1.0, note=name),
+            template=template,
+            versions={name: name},
+            fingerprints={name + name: name},
         )
     )
+
+
+def structure(body: str) -> Counter[str]:
+    """What Markdown makes of a text, but for its words and names in the type of code."""
+    reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    found: Counter[str] = Counter()
+    for block in reader.parse(body):
+        found[f"{block.type} {block.tag} {block.info}"] += 1
+        for part in block.children or []:
+            if part.type not in ("text", "softbreak", "code_inline", "text_special"):
+                found[f"{part.type} {part.attrGet('href') or part.content}"] += 1
+    return found
+
+
+def test_names_cannot_break_the_card():
+    text = card_about(EVIL)
     text.encode("utf-8")
     metadata, body = parse(text)
-    assert metadata["library_name"] == "transformers"
-    headings = [line for line in _outside_of_code(body) if line.startswith("#")]
-    usual = [line for line in _outside_of_code(parse(write_model_card(card()))[1]) if line.startswith("#")]
-    assert headings == usual
-    plain = "\n".join(_outside_of_code(body))
-    assert "](javascript" not in plain.replace(r"\](javascript", "")
-    assert "<img" not in plain.replace(r"\<img", "")
-    assert "49" not in plain  # nobody's names are templates
-    for line in _outside_of_code(body):
-        if line.startswith("| final |") or "language" in line:
-            assert "\u202e" not in line
+    usual, usual_body = parse(card_about("plain"))
+    assert structure(body) == structure(usual_body)
+    assert structure(body)["table_open table "] == 6
+    assert set(metadata) == set(usual)
+    assert metadata["base_model"] == EVIL
+    assert "\u202e" not in body.partition("### From a battle to text")[2].partition("## What it was")[2]
+    assert "{{ 7" in body  # nobody's names are templates
 
 
-def _outside_of_code(body: str) -> list[str]:
-    lines, fence = [], ""
-    for line in body.splitlines():
-        ticks = line[: len(line) - len(line.lstrip("`"))]
-        if fence:
-            fence = "" if line == fence else fence
-        elif len(ticks) >= 3:
-            fence = ticks
-        else:
-            lines.append(line)
-    assert not fence
-    return lines
+@pytest.mark.parametrize("scores", [ROWS, [row("final", "battles[fold 0]", 0.8)]])
+def test_the_hub_s_own_reader_takes_the_card(scores):
+    data = HubCard(write_model_card(card(scores=scores))).data
+    assert (data.license, data.library_name) == ("gemma", "transformers")
+    assert len(data.eval_results or []) == (2 if len(scores) == 1 else 0)
 
 
 def test_equal_contents_give_equal_text():
