@@ -28,7 +28,7 @@ in_root = $(if $(DATA_ROOT),$(space)--params data_root=$(DATA_ROOT))
 in_env = $(if $(ENV),$(space)--env $(ENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check viz bench docs backbones constraints clean-env
+.PHONY: help setup run test check viz notebook offline strip bench docs backbones constraints clean-env
 
 help: ## This list
 	@echo "make <command>"
@@ -38,7 +38,7 @@ help: ## This list
 	@echo "  TEST, COLLECTED, CONVERSATIONS   beside BATTLES: pairs to judge, pairs without votes, conversations to mine;"
 	@echo "               without COLLECTED and CONVERSATIONS only the teachers are trained, and TEST is not judged"
 	@echo "  DATA_ROOT    where run keeps what it makes (default: data/own with BATTLES, else data/sample)"
-	@echo "  ENV          Kedro environment of run and viz (default: sample)"
+	@echo "  ENV          Kedro environment of run, viz and offline (default: sample)"
 	@echo "  TORCH_INDEX_URL, PYTHON   where torch comes from, and the Python to make .venv with"
 
 setup: ## Make or refresh .venv; says first what it will download
@@ -68,6 +68,16 @@ check: setup ## Formatting, linting, types, import contracts
 
 viz: setup ## Show the pipelines in a browser
 	$(BIN)/kedro viz run$(in_env)
+
+notebook: setup ## Open the notebooks in JupyterLab, installed first if it is not there
+	@$(BIN)/python -c "import jupyterlab" 2>/dev/null || $(BIN)/pip install --constraint constraints.txt --editable ".[notebook]"
+	$(BIN)/jupyter-lab notebooks/01_tour_of_a_run.ipynb
+
+offline: setup ## Pack wheel, bundles and notebook of a finished run into data/offline, for judging without network
+	$(BIN)/python scripts/offline.py $(if $(ENV),--env $(ENV)) $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
+strip: setup ## Take outputs and counts out of the notebooks
+	$(BIN)/python scripts/strip_notebooks.py
 
 bench: setup ## Run every benchmark; prints one JSON object each, writes nothing
 	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
