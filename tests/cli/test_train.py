@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from wsdm_arena.cli.train import train
 from wsdm_arena.config import SimulationConfig
-from wsdm_arena.config.own_training import OwnTrainingConfig
+from wsdm_arena.config.own_training import DEFAULTS, OwnTrainingConfig, resolve_own_training
 from wsdm_arena.judging.own_battles import TrainedJudge
 from wsdm_arena.simulation import simulate_arena
 from wsdm_arena.simulation.backbones import BACKBONES
@@ -140,6 +140,19 @@ def test_errors_of_the_library_speak_of_options(tmp_path):
     assert result.exit_code == 1
     assert "has no config.json" in result.output
     assert "<judge>" not in result.output
+
+
+def test_the_file_and_the_differences_that_the_page_shows_are_those_of_the_code(asked):
+    page = (PROJECT / "docs" / "training.md").read_text()
+    (example,) = re.findall(r"```yml\n(.*?)```", page, re.DOTALL)
+    config = resolve_own_training({"page": yaml.safe_load(example)})
+    assert (config.training.epochs, config.judge.truncation, config.preferences.tie_policy) == (2, "per_field", "half")
+    for section, values in DEFAULTS.items():
+        for key, value in values.items():
+            written = {"checkpoint": "10", "max_tokens_per_micro_batch": "8,192", "layouts": "plain"}
+            shown = written.get(key, str(value))
+            name = f"{section}.{key}" + (".every_minutes" if key == "checkpoint" else "")
+            assert re.search(rf"\| `{name}` \| `?{re.escape(shown)}`? \|", page), name
 
 
 def test_help_shows_defaults_and_imports_neither_torch_nor_kedro():
