@@ -11,6 +11,9 @@ import pandas as pd
 
 _EPSILON = 1e-7  # float32 cannot tell smaller probabilities from 0 and 1 at both ends
 _TIE_TOLERANCE = 1e-12
+NUM_CALIBRATION_BINS = 15
+_BOOTSTRAP_NUMBERS = 1 << 21
+"""Values that are drawn at once: 16 MiB for each array."""
 
 
 def correctness(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -52,7 +55,26 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(-(labels * np.log(np.clip(probabilities, _EPSILON, 1.0))).sum(axis=1).mean())
 
 
-def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, *, num_bins: int = 15) -> float:
+def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over rows of the squared distances from the label, summed over classes: 0 to 2; NaN without rows.
+
+    Source: Brier 1950, "Verification of forecasts expressed in terms of probability". With two classes it is twice
+    scikit-learn's ``brier_score_loss``, which takes hard labels only.
+    """
+    _check(probabilities, labels)
+    if not len(probabilities):
+        return float("nan")
+    return float(((probabilities - labels) ** 2).sum(axis=1).mean())
+
+
+def confidence_bins(confidences: np.ndarray, *, num_bins: int = NUM_CALIBRATION_BINS) -> np.ndarray:
+    """Number of the bin that each confidence falls into, of equal width: ``(0, 1/n], (1/n, 2/n], ...``; ``(N,)``."""
+    return np.clip(np.ceil(confidences * num_bins).astype(int) - 1, 0, num_bins - 1)
+
+
+def expected_calibration_error(
+    probabilities: np.ndarray, labels: np.ndarray, *, num_bins: int = NUM_CALIBRATION_BINS
+) -> float:
     """Mean distance between confidence and accuracy over bins of equal width, weighted by their sizes.
 
     Confidence is the probability of the predicted class. NaN without rows.
@@ -62,20 +84,22 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, *,
         return float("nan")
     credits = correctness(probabilities, labels)
     confidences = probabilities.max(axis=1)
-    bins = np.clip(np.ceil(confidences * num_bins).astype(int) - 1, 0, num_bins - 1)  # (0, 1/15], (1/15, 2/15], ...
+    bins = confidence_bins(confidences, num_bins=num_bins)
     gaps = np.bincount(bins, weights=credits - confidences, minlength=num_bins)
     return float(np.abs(gaps).sum() / len(probabilities))
 
 
-def flip_rate(predictions: pd.DataFrame) -> float:
-    """Share of pairs whose predicted winner depends on which answer is shown first.
+def read_both_ways(predictions: pd.DataFrame) -> pd.DataFrame:
+    """How each pair that was read in both orders was judged in either.
 
     Args:
         predictions: With ``pair_id``, ``order`` (``ab`` or ``ba``) and ``probabilities`` in canonical order; each pair
             at most once in each order.
 
     Returns:
-        Over the pairs read in both orders; NaN where there are none.
+        By ``pair_id``: ``flips`` (whether the winner depends on which answer is shown first), ``gap`` (``|p(AB) + p(BA)
+        - 1|``, p being the probability of the answer that is shown first: the distance between what both orders say of
+        A) and ``first_shown`` (in which share of both readings the answer that is shown first is named: 0, 0.5 or 1).
 
     Raises:
         ValueError: A pair occurs twice in one order.
@@ -87,9 +111,35 @@ def flip_rate(predictions: pd.DataFrame) -> float:
     second = keyed[keyed["order"] == "ba"].set_index("pair_id")["probabilities"]
     both = first.index.intersection(second.index)
     if both.empty:
-        return float("nan")
-    winners = [np.stack(readings.loc[both].to_list()).argmax(axis=1) for readings in (first, second)]
-    return float(np.mean(winners[0] != winners[1]))
+        return pd.DataFrame({"flips": [], "gap": [], "first_shown": []}, dtype=float)
+    ab, ba = (np.array(readings.loc[both].to_list(), dtype=np.float64) for readings in (first, second))
+    winners = ab.argmax(axis=1), ba.argmax(axis=1)
+    return pd.DataFrame(
+        {
+            "flips": (winners[0] != winners[1]).astype(float),
+            "gap": np.abs(ab[:, 0] - ba[:, 0]),
+            "first_shown": ((winners[0] == 0).astype(float) + (winners[1] == 1)) / 2,
+        },
+        index=both,
+    )
+
+
+def flip_rate(predictions: pd.DataFrame) -> float:
+    """Share of pairs whose predicted winner depends on which answer is shown first; see :func:`read_both_ways`.
+
+    Returns:
+        Over the pairs read in both orders; NaN where there are none.
+    """
+    return float(read_both_ways(predictions)["flips"].mean())
+
+
+def swap_gap(predictions: pd.DataFrame) -> float:
+    """Mean of ``|p(AB) + p(BA) - 1|``; see :func:`read_both_ways`.
+
+    Returns:
+        Over the pairs read in both orders; NaN where there are none.
+    """
+    return float(read_both_ways(predictions)["gap"].mean())
 
 
 def wilson_interval(successes: float, trials: int, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -109,6 +159,53 @@ def wilson_interval(successes: float, trials: int, *, confidence: float = 0.95) 
     margin = z * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
     scale = 1 + z**2 / trials
     return max(0.0, float((center - margin) / scale)), min(1.0, float((center + margin) / scale))
+
+
+def bootstrap_interval(
+    values: np.ndarray, groups: np.ndarray, *, confidence: float = 0.95, num_samples: int = 1_000, seed: int = 0
+) -> tuple[float, float]:
+    """Interval of a mean, if whole groups had been drawn anew: battles of one prompt are not independent.
+
+    Groups are drawn with replacement by :func:`scipy.stats.bootstrap`; bounds are percentiles. Where all values are
+    equal, or there is one group only, every draw would be alike and the interval claim certainty: there Wilson's
+    interval stands in, which needs values between 0 and 1.
+
+    Args:
+        values: ``(N,)``.
+        groups: Which belong together, ``(N,)``.
+        confidence: Chance that the true mean lies within.
+        num_samples: Draws.
+        seed: Of the draws.
+
+    Returns:
+        Lower and upper bound; ``(0.0, 1.0)`` without values.
+    """
+    from scipy.stats import bootstrap  # a second to import, which every command would pay
+
+    if not len(values):
+        return 0.0, 1.0
+    values = np.asarray(values, dtype=np.float64)
+    _, numbers = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+    sums, sizes = np.bincount(numbers, weights=values), np.bincount(numbers).astype(np.float64)
+    if len(sums) == 1 or np.ptp(values) == 0:
+        return wilson_interval(float(values.sum()), len(values), confidence=confidence)
+
+    def mean(drawn_sums: np.ndarray, drawn_sizes: np.ndarray, axis: int = -1) -> np.ndarray:
+        return drawn_sums.sum(axis=axis) / drawn_sizes.sum(axis=axis)
+
+    found = bootstrap(
+        (sums, sizes),
+        mean,
+        n_resamples=num_samples,
+        batch=max(1, _BOOTSTRAP_NUMBERS // len(sums)),
+        vectorized=True,
+        paired=True,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    center = float(values.mean())  # lies within, but for rounding
+    return min(float(found.low), center), max(float(found.high), center)
 
 
 @dataclass(frozen=True)

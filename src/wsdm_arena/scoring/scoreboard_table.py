@@ -7,8 +7,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from wsdm_arena.scoring.scoreboard import BASELINE_STAGE, SOUND, ScoreboardRow, slice_of
+from wsdm_arena.scoring.scoreboard import BASELINE_STAGE, ScoreboardRow, slice_of
+from wsdm_arena.scoring.slices import SOUND
 
+SHOWN_SLICES = ("source", "language", "flaw")
+"""Kinds of slices that have a table; the report shows all."""
 MAX_SLICES = 12
 """Columns of a table of slices; all of them stand in the JSON."""
 
@@ -24,7 +27,7 @@ def render_scoreboard(rows: Sequence[ScoreboardRow], *, width: int = 160) -> str
     datasets = {row["dataset"]: number for number, row in reversed(list(enumerate(whole)))}
     tables = [_whole_table(sorted(whole, key=lambda row: datasets[row["dataset"]]))]
     kinds = dict.fromkeys(slice_of(row).partition("=")[0] for row in rows if slice_of(row))
-    for kind in kinds:
+    for kind in (kind for kind in kinds if kind in SHOWN_SLICES):
         tables.append(_slice_table(kind, [row for row in rows if slice_of(row).partition("=")[0] == kind]))
     return _draw(*tables, width=width)
 

@@ -21,7 +21,7 @@ from wsdm_arena.preferences.selection import SEEN
 from wsdm_arena.progress import show_progress
 from wsdm_arena.prompts.store import build_token_store
 from wsdm_arena.runs.formats import TOKENS_FORMAT, TRAINING_FORMAT, result_format
-from wsdm_arena.scoring.scoreboard import Provenance, ScoreboardRow, judge_rows, slice_of
+from wsdm_arena.scoring.scoreboard import Measurement, Provenance, ScoreboardRow, judge_rows, slice_of
 from wsdm_arena.scoring.table_run import describe_scoring, score_table, scoring_directory
 from wsdm_arena.training.launch import describe_run, launch_training, run_directory
 
@@ -140,7 +140,14 @@ def evaluate_judge(
     Returns:
         Rows of the scoreboard: all battles, the slices, and that of a sample before the first update.
     """
-    fold, provenance = preferences.held_out_fold, Provenance(**run_context)
+    fold = preferences.held_out_fold
+    how = Measurement(
+        truth=simulated_truth,
+        confidence=reporting.confidence,
+        num_bootstrap_samples=reporting.bootstrap_samples,
+        seed=seed,
+        provenance=Provenance(**run_context),
+    )
     seen = bool((selection["split"] == SEEN).any())
     rows = judge_rows(
         predictions,
@@ -149,11 +156,7 @@ def evaluate_judge(
         judge=judge.judge,
         fold=fold,
         seen_in_training=seen,
-        truth=simulated_truth,
-        confidence=reporting.confidence,
-        num_bootstrap_samples=reporting.bootstrap_samples,
-        seed=seed,
-        provenance=provenance,
+        how=how,
     )
     if predictions_at_start.empty:
         return rows
@@ -164,10 +167,7 @@ def evaluate_judge(
         judge=judge.judge,
         fold=fold,
         dataset="sample",
-        confidence=reporting.confidence,
-        num_bootstrap_samples=reporting.bootstrap_samples,
-        seed=seed,
-        provenance=provenance,
+        how=how,
     )
     return rows + [row for row in before if not slice_of(row)]
 
@@ -182,9 +182,9 @@ def analyse_judge(
     seed: int,
 ) -> JudgeAnalysis:
     """Measure calibration, swap consistency, length bias and abstention on the held-out fold."""
-    from wsdm_arena.analysis import judges  # imports torch and scipy
+    from wsdm_arena.analysis.judges import analyse_judge as analyse  # imports torch and scipy
 
-    return judges.analyse_judge(
+    return analyse(
         predictions,
         battles,
         stage=judge.stage,

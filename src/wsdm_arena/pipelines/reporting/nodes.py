@@ -12,6 +12,7 @@ from wsdm_arena.config import PreferencesConfig, ReportingConfig
 from wsdm_arena.scoring.comparisons import compare_judges
 from wsdm_arena.scoring.scoreboard import (
     NEW_PROMPTS,
+    Measurement,
     Provenance,
     ScoreboardRow,
     baseline_rows,
@@ -38,20 +39,20 @@ def score_baselines_on_battles(
 
     On the held-out fold, and on the test pairs where their votes are known.
     """
-    common: dict[str, Any] = {
-        "fold": preferences.held_out_fold,
-        "truth": simulated_truth,
-        "confidence": reporting.confidence,
-        "num_bootstrap_samples": reporting.bootstrap_samples,
-        "seed": seed,
-        "provenance": Provenance(**run_context),
-    }
+    fold = preferences.held_out_fold
+    how = Measurement(
+        truth=simulated_truth,
+        confidence=reporting.confidence,
+        num_bootstrap_samples=reporting.bootstrap_samples,
+        seed=seed,
+        provenance=Provenance(**run_context),
+    )
     votes = known_votes(test_pairs, simulated_truth)
     new = votes[~votes["prompt"].isin(battles["prompt"])]
-    on_new = baseline_rows_on_test_pairs(battles, new, dataset=NEW_PROMPTS, **common)
+    on_new = baseline_rows_on_test_pairs(battles, new, fold=fold, dataset=NEW_PROMPTS, how=how)
     return (
-        baseline_rows(battles, **common)
-        + baseline_rows_on_test_pairs(battles, votes, **common)
+        baseline_rows(battles, fold=fold, how=how)
+        + baseline_rows_on_test_pairs(battles, votes, fold=fold, how=how)
         + [row for row in on_new if not slice_of(row)]
     )
 

@@ -17,6 +17,7 @@ from wsdm_arena.scoring.cascade import CascadeError
 from wsdm_arena.scoring.scoreboard import (
     NEW_PROMPTS,
     TEST_PAIRS,
+    Measurement,
     Provenance,
     ScoreboardRow,
     known_votes,
@@ -136,6 +137,13 @@ def evaluate_verdicts(
 ) -> list[ScoreboardRow]:
     """Score the cascade on the test pairs where their votes are known, and on those whose prompt no battle asks."""
     votes = known_votes(test_pairs, simulated_truth)
+    how = Measurement(
+        truth=simulated_truth,
+        confidence=reporting.confidence,
+        num_bootstrap_samples=reporting.bootstrap_samples,
+        seed=seed,
+        provenance=Provenance(**run_context),
+    )
     parts = {TEST_PAIRS: votes, NEW_PROMPTS: votes[~votes["prompt"].isin(battles["prompt"])]}
     return [
         row
@@ -146,11 +154,7 @@ def evaluate_verdicts(
             stage="submission",
             judge=stage,
             dataset=dataset,
-            truth=simulated_truth,
-            confidence=reporting.confidence,
-            num_bootstrap_samples=reporting.bootstrap_samples,
-            seed=seed,
-            provenance=Provenance(**run_context),
+            how=how,
         )
         if dataset == TEST_PAIRS or not slice_of(row)
     ]
@@ -171,9 +175,9 @@ def analyse_cascade(
 
     Further arguments are the judges' held-out predictions by name, the first judge's first.
     """
-    from wsdm_arena.analysis import cascades  # imports scipy
+    from wsdm_arena.analysis.cascades import analyse_cascade as analyse  # imports torch and scipy
 
-    return cascades.analyse_cascade(
+    return analyse(
         cascade,
         predictions,
         battles[battles["fold"] == preferences.held_out_fold],
