@@ -60,21 +60,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or (given[0].startswith("-") and given[0] not in _GROUP_OPTIONS):
         given = ["run", *given]
+    if given[0] == "run":
+        _require_project(given[1:])
     cli(given, prog_name=_program_name())
+
+
+def _require_project(arguments: Sequence[str]) -> None:
+    """Say at once that a run needs the project's configuration."""
+    from kedro.utils import find_kedro_project
+
+    is_told = any(argument.startswith(("--conf-source", "--help", "-h")) for argument in arguments)
+    if not is_told and find_kedro_project(Path.cwd()) is None:
+        error = click.ClickException(
+            f"{Path.cwd()} is not in the project, whose conf/ a run needs: change to the project's folder, or name the "
+            "configuration with --conf-source. (`judge` and `train` work anywhere.)"
+        )
+        error.show()
+        sys.exit(error.exit_code)
 
 
 def _find_run_command() -> click.Command:
     """Kedro's own; its find_run_command would look for one in our package of further commands."""
     from kedro.framework.cli.project import run
     from kedro.framework.project import configure_project
-    from kedro.utils import find_kedro_project
 
-    is_elsewhere = find_kedro_project(Path.cwd()) is None
-    if is_elsewhere and not {"--conf-source", "--help", "-h"}.intersection(sys.argv):
-        raise click.ClickException(
-            f"{Path.cwd()} is not in the project, whose conf/ a run needs: change to the project's folder, or name the "
-            "configuration with --conf-source. (`judge` and `train` work anywhere.)"
-        )
     configure_project(Path(__file__).parent.name)
     return cast(click.Command, run)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 
 import wsdm_arena.__main__ as package_main
@@ -76,6 +77,7 @@ def test_whatever_names_no_command_runs_the_project(arguments, monkeypatch):
     def run(**options: str) -> None:
         called.append({name: value for name, value in options.items() if value})
 
+    monkeypatch.chdir(ROOT)
     monkeypatch.setattr(package_main, "_find_run_command", lambda: run)
     with pytest.raises(SystemExit) as ended:
         package_main.main(arguments)
@@ -83,13 +85,16 @@ def test_whatever_names_no_command_runs_the_project(arguments, monkeypatch):
     assert called == [{"pipelines": "x"} if "x" in arguments else {"env": "base"} if arguments else {}]
 
 
-def test_the_run_command_is_kedros_and_wants_the_project(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["wsdm-arena", "--pipelines", "x"])
-    monkeypatch.chdir(ROOT)
+def test_the_run_command_is_kedros():
     assert package_main._find_run_command().name == "run"
+
+
+def test_a_run_elsewhere_than_in_the_project_is_refused_in_a_line(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(click.ClickException, match="is not in the project"):
-        package_main._find_run_command()
+    with pytest.raises(SystemExit) as ended:
+        package_main.main(["--pipelines", "x"])
+    assert ended.value.code == 1
+    assert "is not in the project" in capsys.readouterr().err
 
 
 def test_an_unknown_command_is_refused():
@@ -110,6 +115,16 @@ def test_ctrl_c_says_that_the_same_command_goes_on(bundle, pairs, tmp_path, monk
     ended = call("-b", bundle, pairs, "-o", tmp_path / "v.csv")
     assert ended.exit_code == 130
     assert ended.output == "Stopped. The same command goes on where it was.\n"
+
+
+def test_too_little_gpu_memory_is_a_message(bundle, pairs, tmp_path, monkeypatch):
+    def overflow(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(file_judging, "judge_files", overflow)
+    ended = call("-b", bundle, pairs, "-o", tmp_path / "v.csv")
+    assert ended.exit_code == 1
+    assert "lower --max-tokens-per-batch (now 8192)" in ended.output
 
 
 def test_mistakes_take_one_message(bundle, pairs, tmp_path):

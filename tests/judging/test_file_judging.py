@@ -235,6 +235,17 @@ def test_another_command_for_the_same_output_is_refused_unless_told_to_restart(c
     assert sum(summary.num_rows_read_now.values()) == summary.num_rows
 
 
+def test_a_command_that_failed_before_the_first_part_leaves_no_claim(desk, dies_after):
+    file = desk.write(odd_pairs())
+    dies_after(0)
+    with pytest.raises(KeyboardInterrupt):
+        desk.judge(file)
+    assert (desk.parts / "request.json").is_file()
+    dies_after(100)
+    desk.judge(file, orders=("ba",))
+    assert desk.verdicts["swap_gap"].isna().all()
+
+
 def test_a_file_that_changes_meanwhile_is_refused(desk, monkeypatch):
     file = desk.write(odd_pairs())
     inputs = examine_inputs([str(file)], desk.output)

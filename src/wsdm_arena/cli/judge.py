@@ -19,41 +19,111 @@ _INTERRUPTED = 130
 
 @click.command(name="judge", no_args_is_help=True, context_settings={"max_content_width": 120})
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="PATH",
-              help="Where verdicts go: .parquet, .csv or .jsonl. A file that is there is replaced when all is done.")
-@click.option("-b", "--bundle", "bundles", multiple=True, required=True, metavar="DIR",
-              help="Directory of an exported judge. Give it again for a second one: their probabilities are averaged.")
-@click.option("-w", "--weight", "weights", multiple=True, type=float,
-              help="Of a judge in the average or the cascade, once for each --bundle and in their order.  [default: 1]")
-@click.option("--cascade", is_flag=True,
-              help="Two bundles share the work: the first reads every pair as it stands, the second, with the answers "
-                   "exchanged, only those whose winner it can still change. Probabilities are not calibrated then.")
-@click.option("--threshold", type=float, metavar="D",
-              help="Of the cascade: the second judge reads pairs with |p_a - p_b| of the first below D.  "
-                   "[default: weight 2 / weight 1, beyond which it cannot change the winner]")
-@click.option("--orders", type=click.Choice(["ab,ba", "ab", "ba"]), default="ab,ba", show_default=True,
-              help="Read every pair as it stands (ab), with the answers exchanged (ba), or both and average.")
-@click.option("--uncalibrated", is_flag=True,
-              help="Leave the bundle's temperature aside: probabilities as sure as the judge's logits.")
-@click.option("--time-budget", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
-              help="For the whole command. When it ends, rows are decided by the judges that have read them; rows that "
-                   "none has read have no verdict (in a cascade the longer answer wins).")
-@click.option("--device", "devices", multiple=True, metavar="NAME",
-              help="cpu, cuda, cuda:1 ...; given several times, a judge's layers are split over them.  "
-                   "[default: the first GPU, else the CPU]")
-@click.option("--dtype", type=click.Choice(["auto", "float16", "bfloat16", "float32"]), default="auto",
-              show_default=True, help="Of weights and activations; auto: bfloat16 or float16 on GPUs, float32 on CPUs.")
-@click.option("--attention", type=click.Choice(["auto", "flash_attention", "varlen", "flex", "segments"]),
-              default="auto", show_default=True, help="Kernel; auto takes the fastest that this machine has.")
-@click.option("--max-tokens-per-batch", type=click.IntRange(min=1), default=8_192, show_default=True,
-              help="Packed tokens of a micro-batch; less takes less memory.")
-@click.option("--rows-per-part", type=click.IntRange(min=1), default=1_000, show_default=True,
-              help="Rows that are read between two writes: what a killed command loses, and how many texts are in "
-                   "memory together.")
-@click.option("--keep-columns/--no-keep-columns", default=False, show_default=True,
-              help="Copy the input's own columns into the output, as texts.")
-@click.option("--verify", is_flag=True,
-              help="Compare checksums of bundles of any size with their manifests; by default of those up to 2 GiB.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="PATH",
+    help="Where verdicts go: .parquet, .csv or .jsonl. A file that is there is replaced when all is done.",
+)
+@click.option(
+    "-b",
+    "--bundle",
+    "bundles",
+    multiple=True,
+    required=True,
+    metavar="DIR",
+    help="Directory of an exported judge. Give it again for a second one: their probabilities are averaged.",
+)
+@click.option(
+    "-w",
+    "--weight",
+    "weights",
+    multiple=True,
+    type=float,
+    help="Of a judge in the average or the cascade, once for each --bundle and in their order.  [default: 1]",
+)
+@click.option(
+    "--cascade",
+    is_flag=True,
+    help="Two bundles share the work: the first reads every pair as it stands, the second, with the answers "
+    "exchanged, only those whose winner it can still change. Probabilities are not calibrated then.",
+)
+@click.option(
+    "--threshold",
+    type=float,
+    metavar="D",
+    help="Of the cascade: the second judge reads pairs with |p_a - p_b| of the first below D.  "
+    "[default: weight 2 / weight 1, beyond which it cannot change the winner]",
+)
+@click.option(
+    "--orders",
+    type=click.Choice(["ab,ba", "ab", "ba"]),
+    default="ab,ba",
+    show_default=True,
+    help="Read every pair as it stands (ab), with the answers exchanged (ba), or both and average.",
+)
+@click.option(
+    "--uncalibrated",
+    is_flag=True,
+    help="Leave the bundle's temperature aside: probabilities as sure as the judge's logits.",
+)
+@click.option(
+    "--time-budget",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="For the whole command. When it ends, rows are decided by the judges that have read them; rows that "
+    "none has read have no verdict (in a cascade the longer answer wins).",
+)
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="NAME",
+    help="cpu, cuda, cuda:1 ...; given several times, a judge's layers are split over them.  "
+    "[default: the first GPU, else the CPU]",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float16", "bfloat16", "float32"]),
+    default="auto",
+    show_default=True,
+    help="Of weights and activations; auto: bfloat16 or float16 on GPUs, float32 on CPUs.",
+)
+@click.option(
+    "--attention",
+    type=click.Choice(["auto", "flash_attention", "varlen", "flex", "segments"]),
+    default="auto",
+    show_default=True,
+    help="Kernel; auto takes the fastest that this machine has.",
+)
+@click.option(
+    "--max-tokens-per-batch",
+    type=click.IntRange(min=1),
+    default=8_192,
+    show_default=True,
+    help="Packed tokens of a micro-batch; less takes less memory.",
+)
+@click.option(
+    "--rows-per-part",
+    type=click.IntRange(min=1),
+    default=1_000,
+    show_default=True,
+    help="Rows that are read between two writes: what a killed command loses, and how many texts are in "
+    "memory together.",
+)
+@click.option(
+    "--keep-columns/--no-keep-columns",
+    default=False,
+    show_default=True,
+    help="Copy the input's own columns into the output, as texts.",
+)
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Compare checksums of bundles of any size with their manifests; by default of those up to 2 GiB.",
+)
 @click.option("--restart", is_flag=True, help="Drop what an earlier command for the same output has left.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the log, too.")
 def judge(files: tuple[str, ...], output: Path, **options: Any) -> None:
@@ -89,6 +159,13 @@ def judge(files: tuple[str, ...], output: Path, **options: Any) -> None:
         summary = _judge(files, output, began, **options)
     except (UserError, OSError) as error:
         raise click.ClickException(str(error)) from None
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+            raise
+        raise click.ClickException(
+            f"a GPU's memory does not suffice: lower --max-tokens-per-batch (now {options['max_tokens_per_batch']}) or "
+            "split the judge over several GPUs (--device cuda:0 --device cuda:1). Finished parts are kept"
+        ) from None
     except KeyboardInterrupt:
         click.echo("Stopped. The same command goes on where it was.", err=True)
         sys.exit(_INTERRUPTED)

@@ -52,6 +52,8 @@ def judge_files(
     weights = resolve_weights(judges, options.weights)
     check_options(judges, weights, cascade=options.cascade, threshold=options.threshold, orders=tuple(options.orders))
     work = FileWork(judges, weights, inputs, options, budget, PartsDirectory(output))
+    if options.cascade and options.calibrated:
+        logger.info("a cascade decides by uncalibrated probabilities, and states them so")
     with work.directory.begin(work.describe(), restart=options.restart) as is_resumed:
         if is_resumed:
             logger.info("%s: going on with what an earlier command has left", work.directory.path)

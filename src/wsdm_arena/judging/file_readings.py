@@ -4,7 +4,7 @@ What a judge says of a part is kept beside the output until all is done, so a ki
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -20,7 +20,7 @@ from wsdm_arena.judging.judge import require_finite
 from wsdm_arena.judging.parts import PartsDirectory
 from wsdm_arena.judging.parts import Reading as StoredReading
 from wsdm_arena.judging.reading import BatchReader, Budget, CascadeJudge, JudgeWork, Reading, read_orders
-from wsdm_arena.progress import show_progress
+from wsdm_arena.progress import Progress, show_progress
 from wsdm_arena.scoring.cascade import resolve_threshold, select_uncertain
 
 _FORMAT = 1
@@ -116,11 +116,11 @@ class FileWork:
         """Have one judge read whatever it has not read yet; it is loaded when there is something to read."""
         judge = self.judges[number]
         missing = [part for part in self.parts if self._is_to_read(number, part)]
-        num_rows = sum(part.num_rows for part in self.parts)
+        num_rows = self.inputs.num_rows
         num_done = num_rows - sum(part.num_rows for part in missing)
         if number and self.budget.remaining() <= self._seconds_loading:
             return  # it would hardly be loaded before the time is over
-        with ExitStack() as stack, show_progress(f"rows read by {judge.name}") as progress:
+        with ExitStack() as stack, self._progress(judge, num_done) as progress:
             reader: BatchReader | None = None
             for part, rows in stream_parts(missing, self.options.rows_per_part):
                 if self.budget.remaining() <= 0:
@@ -135,6 +135,9 @@ class FileWork:
                 num_done += part.num_rows
                 self.num_rows_read_now[judge.name] = self.num_rows_read_now.get(judge.name, 0) + part.num_rows
                 progress(num_done, num_rows)
+
+    def _progress(self, judge: ExportedJudge, num_done: int) -> AbstractContextManager[Progress]:
+        return show_progress(f"rows read by {judge.name}", done=num_done, total=self.inputs.num_rows)
 
     def _is_to_read(self, number: int, part: Part) -> bool:
         if self.directory.has(number, part.number, part.num_rows):

@@ -59,11 +59,12 @@ class PartsDirectory:
             if restart:
                 self._clear()
             found = self._read_request()
-            if found is not None:
+            has_readings = any(self.path.glob("*.npz"))  # a command that failed before the first has left nothing
+            if found is not None and has_readings:
                 self._require_same(found, dict(request))
             self._remove_leftovers()
             write_atomically(self._request_file, json.dumps(request, indent=2).encode())
-            yield found is not None
+            yield has_readings
 
     def remove(self) -> None:
         """Drop everything: the output is written."""
@@ -83,26 +84,29 @@ class PartsDirectory:
 
     def read(self, judge: int, part: int, num_rows: int) -> Reading | None:
         """What a judge said of a part; None where it has said nothing, or the file is damaged."""
+        found = self._load(judge, part, num_rows)
+        return None if found is None else found[0]
+
+    def has(self, judge: int, part: int, num_rows: int) -> bool:
+        """Whether a judge has read all it was to read of a part."""
+        found = self._load(judge, part, num_rows)
+        return found is not None and found[1]
+
+    def _load(self, judge: int, part: int, num_rows: int) -> tuple[Reading, bool] | None:
         path = self._file(judge, part)
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                reading = {name: arrays[name] for name in arrays.files if name != "is_complete"}
+                reading = {name: arrays[name] for name in arrays.files}
+            is_complete = bool(reading.pop("is_complete"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             logger.warning("%s cannot be read and is made again: %s", path, error)
             return None
         if any(len(values) != num_rows for values in reading.values()):
             logger.warning("%s does not hold %d rows and is made again", path, num_rows)
             return None
-        return reading
-
-    def has(self, judge: int, part: int, num_rows: int) -> bool:
-        """Whether a judge has read all it was to read of a part."""
-        if self.read(judge, part, num_rows) is None:
-            return False
-        with np.load(self._file(judge, part), allow_pickle=False) as arrays:
-            return bool(arrays["is_complete"])
+        return reading, is_complete
 
     def _file(self, judge: int, part: int) -> Path:
         return self.path / f"{judge}-{part:06d}.npz"
