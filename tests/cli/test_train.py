@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from wsdm_arena.cli.train import train
 from wsdm_arena.config import SimulationConfig
 from wsdm_arena.config.own_training import DEFAULTS, OwnTrainingConfig, resolve_own_training
-from wsdm_arena.judging.own_battles import TrainedJudge
+from wsdm_arena.judging.own_results import TrainedJudge
 from wsdm_arena.simulation import simulate_arena
 from wsdm_arena.simulation.backbones import BACKBONES
 

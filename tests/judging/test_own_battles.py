@@ -12,7 +12,8 @@ import yaml
 from wsdm_arena.config import SimulationConfig, TemplateConfig, TruncationConfig
 from wsdm_arena.config.own_training import DEFAULTS, OwnTrainingConfig, OwnTrainingError, resolve_own_training
 from wsdm_arena.judging.bundle import Bundle
-from wsdm_arena.judging.own_battles import TrainedJudge, train_judge
+from wsdm_arena.judging.own_battles import train_judge
+from wsdm_arena.judging.own_results import TrainedJudge
 from wsdm_arena.modeling.backbone_source import BackboneError
 from wsdm_arena.modeling.weight_files import WeightFileError
 from wsdm_arena.preferences.folds import BattlesError

@@ -15,7 +15,7 @@ from wsdm_arena.config.own_training import OwnTrainingConfig, OwnTrainingError, 
 from wsdm_arena.errors import UserError
 
 if TYPE_CHECKING:
-    from wsdm_arena.judging.own_battles import CardContents, TrainedJudge
+    from wsdm_arena.judging.own_results import CardContents, TrainedJudge
 
 _DEFAULT = OwnTrainingConfig()
 _OPTIONS = "the options"

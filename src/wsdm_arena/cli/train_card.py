@@ -1,12 +1,14 @@
 """The model card of a judge that was trained on one's own battles."""
 
 from pathlib import Path
+from typing import Any
 
 from wsdm_arena import __version__
+from wsdm_arena.analysis.tables import JudgeAnalysis
 from wsdm_arena.cards.licences import source_of_backbone
 from wsdm_arena.cards.model_card import Calibration, ModelCard, write_model_card
 from wsdm_arena.cards.summaries import describe_training
-from wsdm_arena.judging.own_battles import CardContents
+from wsdm_arena.judging.own_results import CardContents
 
 
 def write_own_card(contents: CardContents) -> str:
@@ -20,6 +22,7 @@ def write_own_card(contents: CardContents) -> str:
     from wsdm_arena.judging.hugging_face import describe_model  # imports torch
 
     facts = describe_model(contents.checkpoint)
+    analysis = _analyse(contents)
     backbone, fit = contents.config.judge.backbone, contents.calibration
     is_directory = backbone.source is None or Path(backbone.source).expanduser().is_dir()
     hub_name = None if is_directory else backbone.source
@@ -45,8 +48,36 @@ def write_own_card(contents: CardContents) -> str:
                 log_loss_before=fit["log_loss_before"],
                 log_loss_after=fit["log_loss_after"],
                 note=fit["note"],
+                judged={
+                    "at temperature 1": _plain(analysis["calibration"]["before"]),
+                    "calibrated": _plain(analysis["calibration"]["after"]),
+                },
             ),
+            analysed=f"{analysis['stage']}.{analysis['judge']}",
+            swap=_plain(analysis["swap"]) or None,
+            length=_plain(analysis["length"]) or None,
             versions={"wsdm-arena": __version__, "transformers, which wrote the layout": transformers.__version__},
             fingerprints={"training": contents.provenance["fingerprint"], "seed": str(contents.config.seed)},
         )
     )
+
+
+def _analyse(contents: CardContents) -> JudgeAnalysis:
+    from wsdm_arena.analysis.judges import analyse_judge  # imports torch and scipy
+
+    config = contents.config
+    return analyse_judge(
+        contents.predictions,
+        contents.battles,
+        stage=contents.judge.stage,
+        judge=contents.judge.judge,
+        fold=config.preferences.held_out_fold,
+        seen_in_training=False,
+        confidence=config.reporting.confidence,
+        num_bootstrap_samples=config.reporting.bootstrap_samples,
+        seed=config.seed,
+    )
+
+
+def _plain(part: Any) -> dict[str, Any]:
+    return dict(part or {})

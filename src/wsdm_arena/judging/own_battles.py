@@ -11,16 +11,14 @@ Layout of the work directory, where a stopped training goes on::
 
 import json
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from wsdm_arena import __version__
 from wsdm_arena.config import ResolvedJudge
-from wsdm_arena.config.own_training import STAGE, OwnTrainingConfig, OwnTrainingError
+from wsdm_arena.config.own_training import OwnTrainingConfig, OwnTrainingError
 from wsdm_arena.judging.own_checks import (
     as_source,
     check_backbone,
@@ -30,6 +28,7 @@ from wsdm_arena.judging.own_checks import (
     find_system_role,
 )
 from wsdm_arena.judging.own_request import DONE_KEYS, describe_request, find_done, note_done
+from wsdm_arena.judging.own_results import CardContents, TrainedJudge, count_rows, measure
 from wsdm_arena.preferences.battles import BattleTables, build_battles
 from wsdm_arena.preferences.raw_tables import PathSpec, find_files, read_raw_tables
 from wsdm_arena.preferences.selection import select_teacher_rows
@@ -38,58 +37,12 @@ from wsdm_arena.progress import show_progress
 from wsdm_arena.prompts.store import build_token_store
 from wsdm_arena.runs.files import replacing_file, write_atomically
 from wsdm_arena.runs.fingerprint import table_digest
-from wsdm_arena.scoring.scoreboard import ScoreboardRow, baseline_rows, judge_rows, slice_of
+from wsdm_arena.scoring.scoreboard import slice_of
 from wsdm_arena.training.launch import FinishedRun, describe_run, launch_training, run_directory
 
 logger = logging.getLogger(__name__)
 
 _TABLE = "battles"
-
-
-@dataclass(frozen=True)
-class TrainedJudge:
-    """What a training leaves.
-
-    Attributes:
-        bundle: The judge, ready to be used, in one directory that can be moved.
-        rows: On the battles that were held out: the judge first, then what it has to beat.
-        calibration: The temperature in the bundle, and how it was found.
-        report: How many rows became battles, and why the others did not.
-        run_dir: Where it was trained; metrics and predictions lie there.
-        was_done: Whether all of this was there before.
-    """
-
-    bundle: Path
-    rows: tuple[ScoreboardRow, ...]
-    calibration: Mapping[str, Any]
-    report: Mapping[str, Any]
-    run_dir: Path
-    was_done: bool = False
-
-
-@dataclass(frozen=True)
-class CardContents:
-    """What a model card can be written from.
-
-    Attributes:
-        checkpoint: What the bundle is made of.
-        judge: As it was trained.
-        config: Everything that was asked for.
-        battles: All of them, with their folds.
-        selection: Which of them were trained on.
-        rows: Of the scoreboard, slices included.
-        calibration: The temperature, and how it was found.
-        provenance: What the bundle says of its origin.
-    """
-
-    checkpoint: Path
-    judge: ResolvedJudge
-    config: OwnTrainingConfig
-    battles: pd.DataFrame
-    selection: pd.DataFrame
-    rows: tuple[ScoreboardRow, ...]
-    calibration: Mapping[str, Any]
-    provenance: Mapping[str, Any]
 
 
 CardWriter = Callable[[CardContents], str]
@@ -165,7 +118,11 @@ class _Training:
         check_size(selection, judge.training)
         place = self._keep_tables(tables, selection)
         finished = self._train(config, judge, tables.battles, place / "selection.parquet")
-        return self._export(config, judge, tables, selection, finished)
+        contents = measure(config, judge, tables, selection, finished)
+        self._export(contents)
+        write_atomically(self.work / "scores.json", json.dumps(contents.rows, indent=2).encode())
+        whole = tuple(row for row in contents.rows if not slice_of(row))
+        return TrainedJudge(self.bundle, whole, contents.calibration, count_rows(tables.report), finished.run_dir)
 
     def _keep_tables(self, tables: BattleTables, selection: pd.DataFrame) -> Path:
         """Write battles, selection and report to a folder that is named by them."""
@@ -212,32 +169,10 @@ class _Training:
         )
         return launch_training(run, run_directory(run, self.work / "runs"), config.launcher)
 
-    def _export(
-        self,
-        config: OwnTrainingConfig,
-        judge: ResolvedJudge,
-        tables: BattleTables,
-        selection: pd.DataFrame,
-        finished: FinishedRun,
-    ) -> TrainedJudge:
+    def _export(self, contents: CardContents) -> None:
         from wsdm_arena.judging.bundle import BundlePrompt, write_bundle  # imports torch
-        from wsdm_arena.modeling.checkpoint import read_manifest
 
-        predictions = pd.read_parquet(finished.predictions)
-        rows = _score(predictions, tables.battles, config)
-        calibration = _calibrate(predictions, tables.battles, config)
-        manifest = read_manifest(finished.model)
-        provenance = {
-            "stage": judge.stage,
-            "judge": judge.judge,
-            "env": None,
-            "wsdm_arena": __version__,
-            "fingerprint": manifest["fingerprint"],
-            "trained": manifest["trained"],
-            "backbone": {"source": config.judge.backbone.source, "revision": config.judge.backbone.revision},
-            "battles": count_rows(tables.report),
-        }
-        contents = CardContents(finished.model, judge, config, tables.battles, selection, rows, calibration, provenance)
+        config, judge = contents.config, contents.judge
         prompt = BundlePrompt(
             template=config.template,
             system_role=judge.system_role,
@@ -246,41 +181,11 @@ class _Training:
         )
         write_bundle(
             self.bundle,
-            checkpoint=finished.model,
+            checkpoint=contents.checkpoint,
             prompt=prompt,
             layouts=config.export.layouts,
-            temperature=calibration["temperature"],
-            calibration=calibration,
-            provenance=provenance,
+            temperature=contents.calibration["temperature"],
+            calibration=contents.calibration,
+            provenance=contents.provenance,
             card=self.write_card(contents) if self.write_card is not None else None,
         )
-        whole = tuple(row for row in rows if not slice_of(row))
-        write_atomically(self.work / "scores.json", json.dumps(rows, indent=2).encode())
-        return TrainedJudge(self.bundle, whole, calibration, count_rows(tables.report), finished.run_dir)
-
-
-def count_rows(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the report on raw rows is worth telling at the end."""
-    keys = ("num_rows", "num_battles", "num_prompts", "dropped", "repaired", "left_out", "languages", "winners")
-    return {key: report[key] for key in keys}
-
-
-def _score(predictions: pd.DataFrame, battles: pd.DataFrame, config: OwnTrainingConfig) -> tuple[ScoreboardRow, ...]:
-    """Rows of the judge, then of the baselines, on the held-out fold."""
-    fold, reporting = config.preferences.held_out_fold, config.reporting
-    shared: dict[str, Any] = {
-        "fold": fold,
-        "confidence": reporting.confidence,
-        "num_bootstrap_samples": reporting.bootstrap_samples,
-        "seed": config.seed,
-    }
-    rows = judge_rows(predictions, battles, stage=STAGE, judge=config.name, **shared)
-    return (*rows, *baseline_rows(battles, **shared))
-
-
-def _calibrate(predictions: pd.DataFrame, battles: pd.DataFrame, config: OwnTrainingConfig) -> dict[str, Any]:
-    from wsdm_arena.scoring.calibration import fit_temperature  # imports torch
-
-    held_out = battles[battles["fold"] == config.preferences.held_out_fold]
-    fingerprints = sorted(predictions["judge_fingerprint"].unique())
-    return asdict(fit_temperature(predictions, held_out)) | {"fitted_on": fingerprints}

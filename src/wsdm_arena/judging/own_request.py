@@ -20,7 +20,7 @@ from wsdm_arena.runs.fingerprint import fingerprint, manifest_digest, table_dige
 _FORMAT = 1
 """Raised when the same options lead to another result."""
 DONE_KEYS = ("rows", "calibration", "report", "run_dir")
-"""What is kept of a finished training: fields of :class:`~wsdm_arena.judging.own_battles.TrainedJudge`."""
+"""What is kept of a finished training: fields of :class:`~wsdm_arena.judging.own_results.TrainedJudge`."""
 _DONE = "done.json"
 
 
