@@ -573,3 +573,14 @@ def test_one_student_less_is_one_line(conf):
         "pretraining": ["llama"],
         "final": ["llama"],
     }
+
+
+def test_cards_are_told_of_no_source_that_something_else_stands_in_for(conf):
+    of_contest = load("a100", conf)["parameters"]["sources"]
+    assert {"train", "collected_pairs", "conversations"} <= set(of_contest["inputs"])
+    own = load("a100", conf, raw={"train": "battles.csv"})["parameters"]["sources"]
+    assert set(of_contest["inputs"]) - set(own["inputs"]) == {"train"}
+    simulated = load("sample", conf)["parameters"]["sources"]
+    assert (simulated["simulated"], simulated["inputs"]) == (True, {})
+    on_tiny_backbones = load("sample", conf, raw={"train": "battles.csv"})["parameters"]["sources"]
+    assert (on_tiny_backbones["simulated"], on_tiny_backbones["inputs"]) == (False, {})

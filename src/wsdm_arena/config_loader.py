@@ -76,7 +76,7 @@ class LocalLastConfigLoader(OmegaConfigLoader):
         if key == "parameters":
             parameters = {k: v for k, v in config.items() if k not in on_command_line}
             tree = _validate_parameters(parameters, self._env, project=Path(self.conf_source).parent)
-            return tree | {"sources": self["sources"]}
+            return tree | {"sources": _sources_in_use(self["sources"], self["globals"]["raw"])}
         return _validate_sources(config, self._env) if key == "sources" else config
 
     @property
@@ -140,6 +140,15 @@ def _validate_sources(values: dict[str, Any], env: str) -> dict[str, Any]:
             problem = f"inputs.{name}.raw: there is no key raw.{source.raw}; known: {', '.join(RawFiles.model_fields)}"
             raise ConfigurationError(f"sources of env '{env}' are not valid:\n  {problem}")
     return config.model_dump(mode="json")
+
+
+def _sources_in_use(sources: dict[str, Any], raw: dict[str, str]) -> dict[str, Any]:
+    """What cards may say of inputs: nothing of those that the simulated arena or files of one's own stand in for."""
+    inputs = {} if sources["simulated"] else sources["inputs"]
+    return sources | {
+        "simulated": sources["simulated"] and "train" not in raw,
+        "inputs": {name: source for name, source in inputs.items() if source["raw"] not in raw},
+    }
 
 
 def _validate_parameters(parameters: dict[str, Any], env: str, project: Path) -> dict[str, Any]:
