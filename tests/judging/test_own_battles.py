@@ -14,6 +14,7 @@ from wsdm_arena.config.own_training import DEFAULTS, OwnTrainingConfig, OwnTrain
 from wsdm_arena.judging.bundle import Bundle
 from wsdm_arena.judging.own_battles import train_judge
 from wsdm_arena.judging.own_results import TrainedJudge
+from wsdm_arena.modeling.attention import UnsupportedJudgeError
 from wsdm_arena.modeling.backbone_source import BackboneError
 from wsdm_arena.modeling.weight_files import WeightFileError
 from wsdm_arena.preferences.folds import BattlesError
@@ -176,6 +177,18 @@ def test_a_backbone_that_lacks_a_part_is_refused_with_its_name(votes, tmp_path, 
     config = configure(judge={"backbone": {"source": str(backbone)}})
     with pytest.raises(error, match=message):
         train_judge(votes, tmp_path / "mine", config=config)
+    assert not list(tmp_path.glob("mine.work/*/"))
+
+
+def test_a_kernel_and_a_family_that_cannot_run_are_refused_before_anything_is_done(votes, tmp_path):
+    with pytest.raises(UnsupportedJudgeError, match=r"flash_attention.* cannot run this judge"):
+        train_judge(votes, tmp_path / "mine", config=configure(judge={"attention": "flash_attention"}))
+    shutil.copytree(BACKBONES / "gemma", tmp_path / "backbone")
+    (tmp_path / "backbone" / "config.json").write_text('{"model_type": "of tomorrow"}')
+    with pytest.raises(UnsupportedJudgeError, match="no configuration of a transformers model"):
+        train_judge(
+            votes, tmp_path / "mine", config=configure(judge={"backbone": {"source": str(tmp_path / "backbone")}})
+        )
     assert not list(tmp_path.glob("mine.work/*/"))
 
 

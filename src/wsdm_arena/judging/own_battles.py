@@ -21,6 +21,7 @@ from wsdm_arena.config import ResolvedJudge
 from wsdm_arena.config.own_training import OwnTrainingConfig, OwnTrainingError
 from wsdm_arena.judging.own_checks import (
     as_source,
+    check_attention,
     check_backbone,
     check_output,
     check_size,
@@ -77,6 +78,7 @@ def train_judge(
         RawTableError: Files are missing or unreadable, or lack a column.
         BattlesError: The table as a whole is faulty, or too small for the folds.
         BackboneError: There is no such backbone, or it lacks weights or tokenizer.
+        UnsupportedJudgeError: Transformers does not know it, or the attention kernel cannot run it here.
         PromptError: The backbone has no chat template that can be used.
         DirectoryInUseError: Another process works there.
         ProcessFailed: The training broke off; carries its last words.
@@ -110,6 +112,7 @@ class _Training:
 
     def run(self) -> TrainedJudge:
         config = choose_devices(self.config)
+        check_attention(config)
         system_role = find_system_role(config)
         judge = config.resolve(system_role=system_role)
         raw = self.votes if isinstance(self.votes, pd.DataFrame) else read_raw_tables(self.votes)

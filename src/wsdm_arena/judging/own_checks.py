@@ -69,6 +69,27 @@ def check_backbone(source: str, revision: str | None) -> None:
         )
 
 
+def check_attention(config: OwnTrainingConfig) -> None:
+    """Refuse a backbone that transformers does not know, and a kernel that cannot run it here.
+
+    Raises:
+        UnsupportedJudgeError: Says what is missing.
+    """
+    import torch
+
+    from wsdm_arena.modeling.attention import choose_attention
+    from wsdm_arena.modeling.backbone import as_dtype, load_config
+
+    judge, device = config.judge, config.launcher.device
+    assert judge.backbone.source is not None
+    backbone = load_config(
+        as_source(judge.backbone.source), sliding_window=judge.sliding_window, revision=judge.backbone.revision
+    )
+    if judge.attention != "auto":
+        kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        choose_attention(backbone, torch.device(kind), as_dtype(config.training.dtype), judge.attention)
+
+
 def find_system_role(config: OwnTrainingConfig) -> bool:
     """Whether the judge's instruction can be a system message of its own.
 
