@@ -17,6 +17,7 @@ from wsdm_arena.judging.file_judging import FileOptions, judge_files
 from wsdm_arena.judging.file_report import FileSummary
 from wsdm_arena.judging.file_request import FileJudgingError, examine_inputs
 from wsdm_arena.judging.parts import PartsDirectory
+from wsdm_arena.judging.reading import Budget
 from wsdm_arena.preferences.raw_tables import RawTableError
 
 TWO = ["probability_a", "probability_b"]
@@ -254,11 +255,12 @@ def test_a_file_that_changes_meanwhile_is_refused(desk, monkeypatch):
         judge_files([desk.bundles / "gemma"], inputs, desk.output, FileOptions())
 
 
-def test_rows_that_cannot_be_read_stand_in_the_output_and_in_the_report(desk, expected):
+@pytest.mark.parametrize("rows_per_part", [1, 3])
+def test_rows_that_cannot_be_read_stand_in_the_output_and_in_the_report(rows_per_part, desk, expected):
     lines = [json.dumps(row) for row in odd_pairs().to_dict("records")]
     lines[2:2] = ["{broken", '{"id": "short", "prompt": "p"}']
     (desk.folder / "pairs.jsonl").write_text("\n".join(lines))
-    summary = desk.judge(desk.folder / "pairs.jsonl", rows_per_part=3)
+    summary = desk.judge(desk.folder / "pairs.jsonl", rows_per_part=rows_per_part)
     table = desk.verdicts
     assert len(table) == 38
     unread = table["fault"].notna()
@@ -372,6 +374,53 @@ def test_when_there_was_no_time_at_all_nothing_is_loaded_and_everything_is_said(
         assert table["winner"].isna().all()
         assert table["fault"].unique().tolist() == ["the time was over before a judge read it"]
     assert sum(summary.without_verdict.values()) == 12
+
+
+def test_unreadable_rows_have_no_winner_in_a_cascade_either(desk):
+    (desk.folder / "pairs.csv").write_text("prompt,response_a,response_b\n1\np,a,a longer answer\n")
+    desk.judge(desk.folder / "pairs.csv", names=("gemma", "llama"), cascade=True, rows_per_part=1)
+    assert desk.verdicts["winner"].isna().tolist() == [True, False]
+    assert desk.verdicts["decided_by"].isna().tolist() == [True, False]
+    assert desk.verdicts["fault"].tolist()[0] == "1 cells near line 2, the header has 3"
+
+
+@pytest.fixture
+def time_is_over_after(monkeypatch):
+    """How to let the time budget end when so many parts are kept."""
+    num_kept = 0
+    write = PartsDirectory.write
+
+    def count(directory: PartsDirectory, *args: Any, **options: Any) -> None:
+        nonlocal num_kept
+        write(directory, *args, **options)
+        num_kept += 1
+
+    def arrange(number: int) -> None:
+        monkeypatch.setattr(PartsDirectory, "write", count)
+        monkeypatch.setattr(Budget, "remaining", lambda _: float("inf") if num_kept < number else 0.0)
+
+    return arrange
+
+
+def test_rows_that_one_of_two_judges_has_read_in_time_are_its_own(desk, time_is_over_after):
+    time_is_over_after(8)  # 6 parts of the first judge, 2 of the second
+    summary = desk.judge(desk.write(odd_pairs()), names=("gemma", "llama"), weights=WEIGHTS, rows_per_part=6)
+    table = desk.verdicts
+    assert table["decided_by"].tolist() == ["gemma+llama"] * 12 + ["gemma"] * 24
+    late = table.iloc[12:]
+    np.testing.assert_allclose(late["probability_a"], late["probability_a.gemma"], rtol=0, atol=1e-12)
+    assert late["probability_a.llama"].isna().all()
+    assert table["fault"].isna().all()
+    assert summary.read_by == {"gemma": 24, "gemma+llama": 12}
+
+
+def test_rows_that_the_first_of_a_cascade_has_not_read_in_time_go_to_the_longer_answer(desk, time_is_over_after):
+    time_is_over_after(3)
+    desk.judge(desk.write(odd_pairs()), names=("gemma", "llama"), cascade=True, rows_per_part=6)
+    table = desk.verdicts
+    assert table["decided_by"].tolist() == ["gemma"] * 18 + ["fallback"] * 18
+    assert table["winner"].notna().all()
+    assert desk.report["without_verdict"] == {"no judge read it: the longer answer wins": 18}
 
 
 def test_a_judge_without_finite_logits_stops_the_command(desk, monkeypatch):

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import torch
 
+from wsdm_arena.batching.planner import ORDERS
 from wsdm_arena.config.judges import AttentionName
 from wsdm_arena.errors import UserError
 from wsdm_arena.judging.bundle import Bundle, BundleError
-from wsdm_arena.judging.reading import open_judge
+from wsdm_arena.judging.reading import MAX_UNREADABLE_SHARE, open_judge
 from wsdm_arena.modeling.devices import choose_devices, choose_dtype
 from wsdm_arena.modeling.layer_split import SplitJudge
 from wsdm_arena.prompts.battles import BattleTokenizer
 from wsdm_arena.prompts.pairs import BattleTexts
 from wsdm_arena.prompts.tokenizers import PromptError, load_tokenizer
+from wsdm_arena.scoring.cascade import resolve_threshold
 from wsdm_arena.scoring.predictor import TokenizedPairs
 
 
@@ -144,6 +146,46 @@ def resolve_weights(
         if not 0 < weight < float("inf"):
             raise JudgeError(f"the weight of {name} is {weight}; it must be a number above 0")
     return resolved
+
+
+def check_options(
+    judges: Sequence[ExportedJudge],
+    weights: Mapping[str, float],
+    *,
+    cascade: bool,
+    threshold: float | None,
+    orders: Sequence[str],
+) -> None:
+    """Make sure that judges and options go together, before weights are read.
+
+    Raises:
+        JudgeError: They do not; the message says why.
+        CascadeError: The threshold is out of range.
+    """
+    if not orders or set(orders) - set(ORDERS) or len(set(orders)) != len(orders) or isinstance(orders, str):
+        raise JudgeError(f"orders={orders!r}: must be ('ab',), ('ba',) or ('ab', 'ba')")
+    if not cascade:
+        if threshold is not None:
+            raise JudgeError(f"threshold={threshold}: only a cascade has a threshold; add cascade=True")
+        return
+    if len(judges) != 2:
+        raise JudgeError(f"a cascade needs two bundles, the quicker or weightier judge first; got {len(judges)}")
+    if tuple(orders) != ORDERS:
+        raise JudgeError(f"orders={tuple(orders)}: a cascade's first judge reads 'ab', its second 'ba'; leave it out")
+    resolve_threshold((weights[judges[0].name], weights[judges[1].name]), threshold)
+
+
+def require_finite(num_unreadable: int, num_pairs: int) -> None:
+    """Refuse judges that give no finite logits for too many pairs.
+
+    Raises:
+        JudgeError: They are more than :data:`~wsdm_arena.judging.reading.MAX_UNREADABLE_SHARE`.
+    """
+    if num_unreadable > MAX_UNREADABLE_SHARE * num_pairs:
+        raise JudgeError(
+            f"no finite logits for {num_unreadable} of {num_pairs} pairs; float16 overflows with some judges: choose "
+            "dtype bfloat16 or float32. If it is one of them already, the judge's training diverged"
+        )
 
 
 def _names(bundles: Sequence[Bundle]) -> list[str]:

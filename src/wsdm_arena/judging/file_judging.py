@@ -8,12 +8,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsdm_arena.judging.exported import open_bundles, resolve_weights
+from wsdm_arena.judging.exported import check_options, open_bundles, resolve_weights
 from wsdm_arena.judging.file_readings import FileOptions, FileWork
 from wsdm_arena.judging.file_report import FileSummary
 from wsdm_arena.judging.file_request import Inputs
 from wsdm_arena.judging.file_verdicts import VerdictTable
-from wsdm_arena.judging.judge import check_options
 from wsdm_arena.judging.parts import PartsDirectory
 from wsdm_arena.judging.reading import Budget
 

@@ -13,10 +13,9 @@ import numpy as np
 
 from wsdm_arena.batching.planner import ORDERS
 from wsdm_arena.judging.cascade import read_first, read_second
-from wsdm_arena.judging.exported import ExportedJudge, Placement
+from wsdm_arena.judging.exported import ExportedJudge, Placement, require_finite
 from wsdm_arena.judging.file_parts import Part, PartRows, plan_parts, stream_parts
 from wsdm_arena.judging.file_request import Inputs
-from wsdm_arena.judging.judge import require_finite
 from wsdm_arena.judging.parts import PartsDirectory
 from wsdm_arena.judging.parts import Reading as StoredReading
 from wsdm_arena.judging.reading import BatchReader, Budget, CascadeJudge, JudgeWork, Reading, read_orders

@@ -23,11 +23,18 @@ import pandas as pd
 from wsdm_arena.batching.planner import ORDERS
 from wsdm_arena.config.judges import AttentionName
 from wsdm_arena.judging.cascade import run_cascade
-from wsdm_arena.judging.exported import ExportedJudge, JudgeError, Placement, open_bundles, resolve_weights
+from wsdm_arena.judging.exported import (
+    ExportedJudge,
+    JudgeError,
+    Placement,
+    check_options,
+    open_bundles,
+    require_finite,
+    resolve_weights,
+)
 from wsdm_arena.judging.pair_texts import PairsLike, PairTexts, as_frame
-from wsdm_arena.judging.reading import MAX_UNREADABLE_SHARE, BatchReader, Budget, CascadeJudge, read_orders
+from wsdm_arena.judging.reading import BatchReader, Budget, CascadeJudge, read_orders
 from wsdm_arena.judging.verdicts import Verdict, Verdicts, mean_verdicts, read_probabilities, with_ties
-from wsdm_arena.scoring.cascade import resolve_threshold
 
 __all__ = ["Judge", "JudgeError", "Verdict"]
 
@@ -288,46 +295,6 @@ class Judge:
                 name: with_ties(reading.probabilities, self.num_classes)
                 for name, reading in zip(self.names, result.readings, strict=True)
             },
-        )
-
-
-def check_options(
-    judges: Sequence[ExportedJudge],
-    weights: Mapping[str, float],
-    *,
-    cascade: bool,
-    threshold: float | None,
-    orders: Sequence[str],
-) -> None:
-    """Make sure that judges and options go together, before weights are read.
-
-    Raises:
-        JudgeError: They do not; the message says why.
-        CascadeError: The threshold is out of range.
-    """
-    if not orders or set(orders) - set(ORDERS) or len(set(orders)) != len(orders) or isinstance(orders, str):
-        raise JudgeError(f"orders={orders!r}: must be ('ab',), ('ba',) or ('ab', 'ba')")
-    if not cascade:
-        if threshold is not None:
-            raise JudgeError(f"threshold={threshold}: only a cascade has a threshold; add cascade=True")
-        return
-    if len(judges) != 2:
-        raise JudgeError(f"a cascade needs two bundles, the quicker or weightier judge first; got {len(judges)}")
-    if tuple(orders) != ORDERS:
-        raise JudgeError(f"orders={tuple(orders)}: a cascade's first judge reads 'ab', its second 'ba'; leave it out")
-    resolve_threshold((weights[judges[0].name], weights[judges[1].name]), threshold)
-
-
-def require_finite(num_unreadable: int, num_pairs: int) -> None:
-    """Refuse judges that give no finite logits for too many pairs.
-
-    Raises:
-        JudgeError: They are more than :data:`~wsdm_arena.judging.reading.MAX_UNREADABLE_SHARE`.
-    """
-    if num_unreadable > MAX_UNREADABLE_SHARE * num_pairs:
-        raise JudgeError(
-            f"no finite logits for {num_unreadable} of {num_pairs} pairs; float16 overflows with some judges: choose "
-            "dtype bfloat16 or float32. If it is one of them already, the judge's training diverged"
         )
 
 
