@@ -1,11 +1,15 @@
 """Files are whole or absent, whatever happens to the process that writes them."""
 
 import errno
+import hashlib
+import logging
 import os
 from pathlib import Path
 
 import pytest
 
+from wsdm_arena import progress
+from wsdm_arena.runs import files as files_module
 from wsdm_arena.runs.files import (
     describe_file,
     find_damage,
@@ -14,6 +18,7 @@ from wsdm_arena.runs.files import (
     read_descriptions,
     replacing_file,
     require_inner_name,
+    sha256_of,
     write_atomically,
 )
 
@@ -109,3 +114,15 @@ def test_the_last_whole_line_is_read(tmp_path):
     assert last_json_line(path) == {"update": 2}
     path.write_text('{"upda')
     assert last_json_line(path) == {}
+
+
+def test_a_large_file_has_the_same_checksum_and_its_progress_is_shown(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "weights"
+    path.write_bytes(bytes(range(256)) * 20_000)
+    expected = sha256_of(path)
+    monkeypatch.setattr(files_module, "_LARGE_MB", 1)
+    monkeypatch.setattr(files_module, "_BLOCK_BYTES", 1_000_003)
+    monkeypatch.setattr(progress, "SHOWN_AFTER_S", 0.0)
+    with caplog.at_level(logging.INFO):
+        assert sha256_of(path) == expected == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert caplog.messages[-1].startswith(f"checksum of {tmp_path.name}/weights, MB: 5 of 5 (100 %), took")
