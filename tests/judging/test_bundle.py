@@ -237,6 +237,14 @@ def test_the_fingerprint_names_the_contents_wherever_they_lie(llama, tmp_path):
     assert other.fingerprint != first.fingerprint
 
 
+def test_of_the_versions_of_a_catalog_entry_the_newest_is_opened(llama, tmp_path):
+    entry = tmp_path / "final" / "llama" / "bundle"
+    for version in ("2026-01-01T00.00.00.000Z", "2026-02-01T00.00.00.000Z"):
+        (entry / version).mkdir(parents=True)
+        bundle_of(llama, entry / version / "bundle", layouts=["plain"])
+    assert Bundle.open(entry).path == entry / "2026-02-01T00.00.00.000Z" / "bundle"
+
+
 @pytest.mark.parametrize("layouts", [["plain"], ["fused"]])
 def test_nothing_of_it_needs_a_network(layouts, llama, tmp_path, batch, monkeypatch):
     path = bundle_of(llama, tmp_path / "bundle", layouts=layouts)

@@ -46,7 +46,7 @@ from wsdm_arena.modeling.manifest import ManifestError, read_manifest, write_man
 from wsdm_arena.modeling.weight_files import WeightFileError
 from wsdm_arena.prompts.tokenizers import PromptError
 from wsdm_arena.runs.directories import replacing_directory
-from wsdm_arena.runs.files import CARD, replacing_file
+from wsdm_arena.runs.files import CARD, MANIFEST, replacing_file
 from wsdm_arena.runs.fingerprint import DirectoryChangedError, manifest_digest
 from wsdm_arena.runs.formats import BUNDLE_FORMAT
 
@@ -174,13 +174,14 @@ class Bundle:
         """Make sure that a bundle is whole, and read all but its weights. Nothing is fetched from anywhere.
 
         Args:
-            path: Its directory.
+            path: Its directory; or the folder of a catalog entry, ``06_models/final/gemma/bundle``, whose newest version
+                is opened.
             verify_checksums: Read every file and compare; by default if the bundle is small.
 
         Raises:
             BundleError: It is half written, damaged or something else; the message names the file.
         """
-        path = Path(path)
+        path = _newest_version(Path(path))
         try:
             manifest = read_manifest(
                 path, formats={BUNDLE_KIND: BUNDLE_FORMAT}, what="bundle", cure="export it again or name another"
@@ -273,3 +274,10 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BundleError(f"{path / name} holds a {type(content).__name__}, not a mapping")
     return content
+
+
+def _newest_version(path: Path) -> Path:
+    """What Kedro keeps as ``<path>/<version>/<name>``; any other path as it is."""
+    if (path / MANIFEST).exists():
+        return path
+    return max((file.parent for file in path.glob(f"*/{path.name}/{MANIFEST}")), default=path)
