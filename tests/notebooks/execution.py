@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m|\x1b\]8;.*?\x1b\\")
+"""Colours and links of terminals."""
 
 
 def run_notebook(
@@ -73,4 +76,5 @@ def outputs_of_last_cell(notebook: nbformat.NotebookNode) -> str:
     """The texts that the cell which was run last has put out."""
     run = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.get("outputs")]
     outputs = run[-1].outputs if run else []
-    return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs)
+    texts = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs]
+    return ESCAPES.sub("", "\n".join(texts))
