@@ -57,7 +57,7 @@ def read_manifest(directory: Path, *, formats: Mapping[str, int], what: str, cur
     if not isinstance(kind, str) or kind not in formats:
         raise ManifestError(f"{path} describes {kind!r}, not a {' or '.join(map(repr, formats))}")
     if manifest.get("format") != formats[kind]:
-        raise ManifestError(f"{path} has format {manifest.get('format')}, this version reads {formats[kind]}")
+        raise ManifestError(f"{path} has format {manifest.get('format')}, this version reads {formats[kind]}: {cure}")
     try:
         files = read_descriptions(manifest.get("files"))
     except ValueError as error:
