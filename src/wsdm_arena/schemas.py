@@ -9,9 +9,9 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.typing import Series
 
+from wsdm_arena.columns import LABEL_COLUMNS, ORDERS
+
 HEX_ID = r"^[0-9a-f]{32}$"
-LABEL_COLUMNS = ("probability_a", "probability_b", "probability_tie")
-ORDERS = ("ab", "ba")
 SPLITS = ("train", "held_out", "seen")
 
 _SUM_TOLERANCE = 1e-3  # probabilities may have been computed in half precision

@@ -8,9 +8,8 @@ import pandas as pd
 
 from wsdm_arena.analysis.judges import Sampling
 from wsdm_arena.analysis.tables import CascadeAnalysis, FrontierPoint
-from wsdm_arena.batching.planner import ORDERS
+from wsdm_arena.columns import LABEL_COLUMNS, ORDERS
 from wsdm_arena.metrics import correctness
-from wsdm_arena.schemas import LABEL_COLUMNS
 from wsdm_arena.scoring.cascade import CascadeError, Weights, decide, differences, select_uncertain
 from wsdm_arena.scoring.ensemble import probabilities_by_row, select_order
 

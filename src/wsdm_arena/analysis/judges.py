@@ -23,6 +23,7 @@ from wsdm_arena.analysis.tables import (
     RiskPoint,
     SwapAnalysis,
 )
+from wsdm_arena.columns import LABEL_COLUMNS
 from wsdm_arena.metrics import (
     NUM_CALIBRATION_BINS,
     bootstrap_interval,
@@ -33,7 +34,6 @@ from wsdm_arena.metrics import (
     log_loss,
     read_both_ways,
 )
-from wsdm_arena.schemas import LABEL_COLUMNS
 from wsdm_arena.scoring.calibration import apply_temperature, fit_temperature
 from wsdm_arena.scoring.ensemble import average_orders, probabilities_by_row, values_by_row
 from wsdm_arena.scoring.predictor import canonical_probabilities

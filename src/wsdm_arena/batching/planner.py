@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
-ORDERS = ("ab", "ba")
 
 
 class PlanningError(ValueError):

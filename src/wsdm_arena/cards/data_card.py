@@ -11,8 +11,8 @@ from wsdm_arena.cards.markdown import Markdown, front_matter, render
 from wsdm_arena.cards.outcomes import read_label_origins, read_outcomes
 from wsdm_arena.cards.summaries import count_values, text_lengths
 from wsdm_arena.cards.tables import TABLES, TableDescription
+from wsdm_arena.columns import LABEL_COLUMNS
 from wsdm_arena.config.fetching import SourcesConfig
-from wsdm_arena.schemas import LABEL_COLUMNS
 
 TEXT_COLUMNS = ("prompt", "response_a", "response_b")
 _PASSED = "Passed on from the raw table."

@@ -174,8 +174,8 @@ class Bundle:
         """Make sure that a bundle is whole, and read all but its weights. Nothing is fetched from anywhere.
 
         Args:
-            path: Its directory; or the folder of a catalog entry, ``06_models/final/gemma/bundle``, whose newest version
-                is opened.
+            path: Its directory; or the folder of a catalog entry, such as ``06_models/final/gemma/bundle``, whose
+                newest version is opened.
             verify_checksums: Read every file and compare; by default if the bundle is small.
 
         Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from wsdm_arena.batching.planner import ORDERS
+from wsdm_arena.columns import ORDERS
 from wsdm_arena.config.judges import AttentionName
 from wsdm_arena.errors import UserError
 from wsdm_arena.judging.bundle import Bundle, BundleError

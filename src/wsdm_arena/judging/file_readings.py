@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from wsdm_arena.batching.planner import ORDERS
+from wsdm_arena.columns import ORDERS
 from wsdm_arena.judging.cascade import read_first, read_second
 from wsdm_arena.judging.exported import ExportedJudge, Placement, require_finite
 from wsdm_arena.judging.file_parts import Part, PartRows, plan_parts, stream_parts

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from wsdm_arena.columns import LABEL_COLUMNS
 from wsdm_arena.judging.cascade import state_verdicts
 from wsdm_arena.judging.file_parts import PartRows, stream_parts
 from wsdm_arena.judging.file_readings import FileWork
@@ -22,7 +23,6 @@ from wsdm_arena.preferences.raw_tables import TEXT_COLUMNS
 from wsdm_arena.preferences.row_report import RowReport
 from wsdm_arena.preferences.texts import clean_names, clean_texts
 from wsdm_arena.runs.files import write_atomically
-from wsdm_arena.schemas import LABEL_COLUMNS
 
 
 class VerdictTable:

@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from wsdm_arena.batching.planner import ORDERS
+from wsdm_arena.columns import ORDERS
 from wsdm_arena.config.judges import AttentionName
 from wsdm_arena.judging.cascade import run_cascade
 from wsdm_arena.judging.exported import (

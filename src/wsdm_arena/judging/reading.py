@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 
 from wsdm_arena.batching.packed import PackedBatch
-from wsdm_arena.batching.planner import ORDERS, IntArray, plan_scoring
+from wsdm_arena.batching.planner import IntArray, plan_scoring
+from wsdm_arena.columns import ORDERS
 from wsdm_arena.modeling.devices import choose_devices
 from wsdm_arena.modeling.judge import JudgeModel
 from wsdm_arena.modeling.layer_split import SplitJudge

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from wsdm_arena.batching.planner import ORDERS
-from wsdm_arena.schemas import LABEL_COLUMNS
+from wsdm_arena.columns import LABEL_COLUMNS, ORDERS
 from wsdm_arena.scoring.calibration import apply_temperature
 from wsdm_arena.scoring.predictor import canonical_probabilities
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sparse
 
-from wsdm_arena.schemas import LABEL_COLUMNS
+from wsdm_arena.columns import LABEL_COLUMNS
 
 logger = logging.getLogger(__name__)
 

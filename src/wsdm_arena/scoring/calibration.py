@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from wsdm_arena.batching.planner import ORDERS
+from wsdm_arena.columns import LABEL_COLUMNS, ORDERS
 from wsdm_arena.errors import UserError
 from wsdm_arena.metrics import accuracy, log_loss
-from wsdm_arena.schemas import LABEL_COLUMNS
 from wsdm_arena.scoring.ensemble import average_orders, values_by_row
 from wsdm_arena.scoring.predictor import canonical_probabilities
 

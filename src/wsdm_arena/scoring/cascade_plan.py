@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from wsdm_arena.batching.planner import ORDERS
+from wsdm_arena.columns import LABEL_COLUMNS, ORDERS
 from wsdm_arena.config import CascadeConfig
 from wsdm_arena.metrics import accuracy, log_loss
-from wsdm_arena.schemas import LABEL_COLUMNS
 from wsdm_arena.scoring.cascade import (
     CascadeError,
     CascadeSummary,

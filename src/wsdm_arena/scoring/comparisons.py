@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from wsdm_arena.columns import LABEL_COLUMNS
 from wsdm_arena.metrics import compare_paired, correctness
-from wsdm_arena.schemas import LABEL_COLUMNS
 from wsdm_arena.scoring.ensemble import average_orders, common_orders, probabilities_by_row
 from wsdm_arena.scoring.scoreboard import ScoreboardError
 

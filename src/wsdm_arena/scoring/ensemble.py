@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from wsdm_arena.columns import LABEL_COLUMNS
 from wsdm_arena.errors import UserError
-from wsdm_arena.schemas import LABEL_COLUMNS
 
 
 class PredictionsError(UserError, ValueError):

@@ -16,7 +16,8 @@ import torch
 import torch.distributed as dist
 
 from wsdm_arena.batching.packed import PackedBatch
-from wsdm_arena.batching.planner import ORDERS, plan_scoring
+from wsdm_arena.batching.planner import plan_scoring
+from wsdm_arena.columns import ORDERS
 from wsdm_arena.prompts.battles import NUM_FIELDS, BattleTokenizer, TokenizedBattles, assemble_sequence
 from wsdm_arena.prompts.pairs import BattleTexts
 from wsdm_arena.prompts.store import TokenStore, TokenStoreError

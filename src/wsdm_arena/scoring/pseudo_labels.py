@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from wsdm_arena.columns import LABEL_COLUMNS
 from wsdm_arena.config import LabellerConfig, PseudoLabelConfig
 from wsdm_arena.errors import UserError
-from wsdm_arena.schemas import LABEL_COLUMNS
 from wsdm_arena.scoring.ensemble import PredictionsError, average_judges, average_orders, probabilities_by_row
 
 MARGIN_RESOLUTION = 1e-7

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 import pandas as pd
 
+from wsdm_arena.columns import LABEL_COLUMNS
 from wsdm_arena.errors import UserError
 from wsdm_arena.metrics import (
     accuracy,
@@ -19,7 +20,6 @@ from wsdm_arena.metrics import (
     log_loss,
 )
 from wsdm_arena.preferences.pair_ids import prompt_group
-from wsdm_arena.schemas import LABEL_COLUMNS
 from wsdm_arena.scoring.slices import find_slices
 
 

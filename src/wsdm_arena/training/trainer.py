@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
 from wsdm_arena.batching.packed import PackedBatch
-from wsdm_arena.batching.planner import ORDERS, Planner, UpdatePlan
+from wsdm_arena.batching.planner import Planner, UpdatePlan
+from wsdm_arena.columns import ORDERS
 from wsdm_arena.config import RunConfig
 from wsdm_arena.distributed import DistributedContext
 from wsdm_arena.errors import UserError
