@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wsdm_arena.metrics import wilson_interval
+from wsdm_arena.metrics import bootstrap_interval
 from wsdm_arena.scoring.ensemble import PredictionsError
 from wsdm_arena.scoring.scoreboard import (
+    Measurement,
     Provenance,
     ScoreboardError,
     baseline_rows,
@@ -19,9 +20,9 @@ from wsdm_arena.scoring.scoreboard import (
 from wsdm_arena.scoring.scoreboard_table import render_scoreboard
 
 KEYS = [
-    "stage", "judge", "dataset", "num_pairs", "accuracy", "accuracy_low", "accuracy_high", "log_loss", "ece",
-    "flip_rate", "fold", "seen_in_training", "orders", "run_id", "judge_fingerprint", "data_fingerprint",
-    "env", "command",
+    "stage", "judge", "dataset", "num_pairs", "accuracy", "accuracy_low", "accuracy_high", "log_loss",
+    "brier", "ece", "flip_rate", "swap_gap", "fold", "seen_in_training", "orders", "run_id", "judge_fingerprint",
+    "data_fingerprint", "env", "command",
 ]  # fmt: skip
 
 
@@ -62,9 +63,9 @@ def _rows(predictions, battles, **options):
 
 def test_a_judge_is_one_row_with_exactly_the_scoreboards_keys(battles):
     provenance = Provenance(run_id="r1", env="sample", command="kedro run")
-    row = _rows(_predict(battles), battles, provenance=provenance, seen_in_training=True)[0]
+    row = _rows(_predict(battles), battles, how=Measurement(provenance=provenance), seen_in_training=True)[0]
     assert list(row) == KEYS
-    low, high = wilson_interval(30, 40)
+    low, high = bootstrap_interval(np.arange(40) % 4 != 3, battles["pair_id"][:40])
     expected = {
         "stage": "teacher", "judge": "gemma", "dataset": "battles[fold 0]", "num_pairs": 40, "accuracy": 0.75,
         "accuracy_low": low, "accuracy_high": high, "flip_rate": 0.0, "fold": 0, "seen_in_training": True,
@@ -74,6 +75,50 @@ def test_a_judge_is_one_row_with_exactly_the_scoreboards_keys(battles):
     assert {key: row[key] for key in expected} == expected
     assert row["log_loss"] == pytest.approx(-0.75 * np.log(0.7) - 0.25 * np.log(0.3))
     assert row["ece"] == pytest.approx(0.05)
+    assert row["brier"] == pytest.approx(2 * (0.75 * 0.3**2 + 0.25 * 0.7**2))
+    assert row["swap_gap"] == pytest.approx(0.2)
+
+
+def test_intervals_are_those_that_were_asked_for_and_know_which_battles_share_a_prompt(battles):
+    predictions = _predict(battles)
+
+    def width(table=battles, **how):
+        row = _rows(predictions, table, how=Measurement(**how))[0]
+        return row["accuracy_high"] - row["accuracy_low"]
+
+    assert width(confidence=0.5) < width() < width(confidence=0.99)
+    assert len({width(seed=seed, num_bootstrap_samples=20) for seed in range(5)}) > 1
+    assert width(num_bootstrap_samples=20) != width()
+    # Each prompt is asked ten times, and the judge is right on all of these battles or on none.
+    same = battles.assign(prompt_group=[f"{value % 4}" for value in range(80)])
+    assert width(same) > 2 * width()
+    assert width(same) == width(same.drop(columns="prompt_group").assign(prompt=same["prompt_group"]))
+
+
+def test_slices_have_swap_gaps_of_their_own_pairs(battles):
+    english = battles["language"] == "en"
+    read = pd.concat([_predict(battles[english]), _predict(battles[~english], (0.9, 0.1), (0.1, 0.9))])
+    gaps = {slice_of(row): (row["flip_rate"], row["swap_gap"]) for row in _rows(read, battles)}
+    assert gaps["language=en"] == pytest.approx((0, 0.2))
+    assert gaps[""] == pytest.approx((6 / 40, (34 * 0.2 + 6 * 0.8) / 40))
+
+
+def test_truncated_pairs_have_a_row_if_either_reading_was_cut(battles):
+    predictions = _predict(battles)
+    numbers = predictions["pair_id"].map(lambda name: int(name, 16))
+    cut = predictions.assign(truncated=(numbers < 31) & (predictions["order"] == "ba"))
+    rows = {slice_of(row): row["num_pairs"] for row in _rows(cut, battles)}
+    assert rows["truncated=yes"] == 31
+    assert "truncated=no" not in rows  # nine are too few
+    assert "truncated=yes" not in {slice_of(row) for row in _rows(predictions, battles)}
+
+
+@pytest.mark.parametrize("whole", ["battles[fold 0]", "test_pairs", "test_pairs[new prompts]", "sample[fold 12]"])
+@pytest.mark.parametrize(
+    "part", ["", "source=my [own] file", "models=gpt[4] vs llama [8b] x", "language=", "flaw=a vs b"]
+)
+def test_the_slice_is_told_from_its_dataset_whatever_its_value(whole, part):
+    assert slice_of({"dataset": f"{whole} {part}".strip()}) == part
 
 
 def test_rows_are_json_even_where_a_value_does_not_apply(battles):
@@ -135,18 +180,20 @@ def test_a_flaw_is_judged_against_the_sound_answer_and_not_the_vote(battles):
         {"id": battles["id"], "flaw_a": flaw_a, "flaw_b": np.where(number % 2, "refusal", "off_topic")}
     )
     truth.loc[number % 40 < 30, "flaw_b"] = "refusal"
-    (row,) = [row for row in _rows(_predict(battles), battles, truth=truth) if "flaw" in row["dataset"]]
+    (row,) = [
+        row for row in _rows(_predict(battles), battles, how=Measurement(truth=truth)) if "flaw" in row["dataset"]
+    ]
     assert row["dataset"] == "battles[fold 0] flaw=refusal vs none"
     assert row["num_pairs"] == 31
     assert row["accuracy"] == 1  # A is sound in all of them, though a quarter of the votes went to B
-    assert not [row for row in _rows(_predict(battles), battles, truth=pd.DataFrame()) if "flaw" in row["dataset"]]
-    foreign = truth.assign(id="x" + truth["id"])
-    assert not [row for row in _rows(_predict(battles), battles, truth=foreign) if "flaw" in row["dataset"]]
+    for other in (pd.DataFrame(), truth.assign(id="x" + truth["id"])):
+        rows = _rows(_predict(battles), battles, how=Measurement(truth=other))
+        assert not [row for row in rows if "flaw" in row["dataset"]]
 
 
 def test_baselines_learn_from_the_other_folds_only(battles):
     truth = pd.DataFrame({"id": battles["id"], "probability_a": 0.75, "flaw_a": "none", "flaw_b": "none"})
-    rows = [row for row in baseline_rows(battles, fold=0, truth=truth) if not slice_of(row)]
+    rows = [row for row in baseline_rows(battles, fold=0, how=Measurement(truth=truth)) if not slice_of(row)]
     assert [(row["stage"], row["judge"]) for row in rows] == [
         ("baseline", name) for name in ("longer_wins", "majority", "tfidf", "ceiling")
     ]
@@ -181,14 +228,15 @@ def test_merging_replaces_rows_of_the_same_thing_and_keeps_the_rest(battles):
 
 
 def test_the_table_for_people_shows_every_judge_and_slice(battles):
-    rows = [*baseline_rows(battles, fold=0), *_rows(_predict(battles), battles)]
+    judged = _rows(_predict(battles), battles)
+    rows = [*baseline_rows(battles, fold=0), *judged]
     text = render_scoreboard(rows)
     for part in (
         "longer_wins",
         "gemma",
         "battles[fold 0]",
         "0.750",
-        "0.598-0.858",
+        f"{judged[0]['accuracy_low']:.3f}-{judged[0]['accuracy_high']:.3f}",
         "accuracy by source",
         "accuracy by language",
     ):

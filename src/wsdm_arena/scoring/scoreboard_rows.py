@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
@@ -21,6 +22,9 @@ from wsdm_arena.metrics import (
 )
 from wsdm_arena.preferences.pair_ids import prompt_group
 from wsdm_arena.scoring.slices import find_slices
+
+_WHOLE = re.compile(r"[^\s\[]*(\[[^\]]*\])? ?")
+"""``battles[fold 0]`` or ``test_pairs``; what follows is a slice, whose value may hold blanks and brackets."""
 
 
 class ScoreboardRow(TypedDict):
@@ -158,7 +162,7 @@ def to_frame(rows: Sequence[ScoreboardRow]) -> pd.DataFrame:
 
 def slice_of(row: ScoreboardRow) -> str:
     """Name the part of a dataset that a row is about, ``language=en``; empty for the whole."""
-    return row["dataset"].partition("] " if "[" in row["dataset"] else " ")[2]
+    return _WHOLE.sub("", row["dataset"], count=1)
 
 
 def _align(battles: pd.DataFrame, predicted: pd.DataFrame, columns: list[str], name: str) -> pd.DataFrame:

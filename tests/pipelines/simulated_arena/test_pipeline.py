@@ -12,7 +12,7 @@ from wsdm_arena.pipelines.simulated_arena import create_pipeline
 from wsdm_arena.preferences.battles import build_battles
 from wsdm_arena.preferences.raw_tables import read_raw_tables
 from wsdm_arena.preferences.test_pairs import build_test_pairs
-from wsdm_arena.scoring.scoreboard import baseline_rows
+from wsdm_arena.scoring.scoreboard import Measurement, baseline_rows
 
 NAMES = {"train_table": "train.parquet", "test_table": "test.parquet", "sample_submission": "sample_submission.csv"}
 
@@ -59,7 +59,8 @@ def test_the_arena_can_be_written_twice_and_becomes_battles_with_a_ceiling(tmp_p
     assert len(collected) == 30
     assert sum(len(pd.read_parquet(shard)) for shard in catalog.load("conversations")) == 60
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["gemma", "llama"]
-    rows = {row["judge"]: row for row in baseline_rows(battles, fold=0, truth=truth)[::-1]}
+    scored = baseline_rows(battles, fold=0, how=Measurement(truth=truth))
+    rows = {row["judge"]: row for row in scored[::-1]}
     assert rows["ceiling"]["accuracy"] > rows["tfidf"]["accuracy"]
     assert rows["ceiling"]["num_pairs"] == (battles["fold"] == 0).sum()
 
