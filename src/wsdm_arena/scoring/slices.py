@@ -40,7 +40,7 @@ def find_slices(
     truncated: pd.Series | None = None,
     num_classes: int = 2,
 ) -> Iterator[Slice]:
-    """All battles, then every slice that is large enough; of each kind the largest first.
+    """All battles, then every slice that is large enough; of each kind the largest first, equal ones by name.
 
     A kind has no slice where all battles share its value, or where the table does not say it.
 
@@ -52,7 +52,7 @@ def find_slices(
     """
     yield Slice("", np.ones(len(battles), dtype=bool))
     for kind, values in _values(battles, truncated):
-        sizes = values.value_counts()
+        sizes = values.value_counts().sort_index().sort_values(ascending=False, kind="stable")
         if len(sizes) < 2:
             continue
         if kind == "models":
