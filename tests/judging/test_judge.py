@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from tests.judging.tiny_bundles import ODD_TEXTS, TEMPERATURE, TEMPLATE, TRUNCAT
 from wsdm_arena import Judge, Verdict
 from wsdm_arena.judging.bundle import BundleError
 from wsdm_arena.judging.cascade import run_cascade
-from wsdm_arena.judging.exported import JudgeError
+from wsdm_arena.judging.exported import ExportedJudge, JudgeError
 from wsdm_arena.judging.reading import CascadeJudge
 from wsdm_arena.modeling.checkpoint import load_judge
 from wsdm_arena.preferences.raw_tables import RawTableError
@@ -309,9 +310,32 @@ def test_a_prompt_that_the_judge_was_not_trained_with_is_refused(field, message,
 
 def test_a_judge_without_finite_logits_says_so(bundles, tmp_path):
     with Judge.load(bundles / "llama") as judge:
-        judge._readers[0].judge.head.output.bias.data.fill_(float("nan"))
+        judge._readers["llama"].judge.head.output.bias.data.fill_(float("nan"))
         with pytest.raises(JudgeError, match="no finite logits for 1 of 1 pairs"):
             judge.compare("p", "a", "b")
+
+
+@pytest.mark.parametrize("cascade", [False, True])
+def test_judges_loaded_in_turn_say_the_same_and_are_never_in_memory_together(bundles, monkeypatch, cascade):
+    pairs = [("p", "a", "b"), ("p", "long " * 40, ""), (None, "x", "y")]
+    with Judge.load(bundles / "gemma", bundles / "llama", cascade=cascade) as both:
+        expected = both.compare_many(pairs)
+    loaded, most = [], []
+    whole = ExportedJudge.open
+
+    @contextmanager
+    def count(judge, placement):
+        with whole(judge, placement) as reader:
+            loaded.append(judge.name)
+            most.append(len(loaded))
+            yield reader
+            loaded.remove(judge.name)
+
+    monkeypatch.setattr(ExportedJudge, "open", count)
+    with Judge.load(bundles / "gemma", bundles / "llama", cascade=cascade, keep_loaded=False) as in_turn:
+        assert most == []
+        pd.testing.assert_frame_equal(in_turn.compare_many(pairs), expected)
+    assert set(most) == {1}
 
 
 def test_a_closed_judge_answers_no_more(bundles):

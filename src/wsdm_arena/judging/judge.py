@@ -12,7 +12,8 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -71,6 +72,7 @@ class Judge:
         is_cascade: bool,
         is_calibrated: bool,
         placement: Placement,
+        keep_loaded: bool = True,
     ) -> None:
         self.names = tuple(judge.name for judge in judges)
         self.weights = dict(weights)
@@ -80,10 +82,11 @@ class Judge:
         self._judges = tuple(judges)
         self._threshold = threshold
         self._placement = placement
+        self._is_closed = False
         with ExitStack() as stack:
-            self._readers: tuple[BatchReader, ...] = tuple(
-                stack.enter_context(judge.open(placement)) for judge in judges
-            )
+            self._readers: dict[str, BatchReader] = {
+                judge.name: stack.enter_context(judge.open(placement)) for judge in judges if keep_loaded
+            }
             self._stack = stack.pop_all()
 
     @classmethod
@@ -99,13 +102,13 @@ class Judge:
         dtype: str = "auto",
         attention: AttentionName = "auto",
         max_tokens_per_batch: int = 8_192,
+        keep_loaded: bool = True,
         verify_checksums: bool | None = None,
     ) -> Self:
         """Load judges from their bundles. Nothing is fetched from anywhere.
 
         Args:
-            bundles: Directories that an export wrote. Of several, all are in memory at once, and their probabilities
-                are averaged.
+            bundles: Directories that an export wrote. The probabilities of several are averaged.
             weights: Of several: one each, or by name (or path), 1 for those not named; all the same by default.
             cascade: Two judges share the work: the first reads every pair as it stands, the second exchanged those
                 whose winner it can still change. Its probabilities are not calibrated.
@@ -118,6 +121,8 @@ class Judge:
             dtype: Of weights and activations; ``auto``: bfloat16 where the GPU has it, else float16, float32 on CPUs.
             attention: Kernel for packed sequences; ``auto`` takes the fastest that there is.
             max_tokens_per_batch: Packed tokens of a micro-batch; less takes less memory.
+            keep_loaded: Load all judges now and keep them in memory until :meth:`close`. False: each is loaded when its
+                turn comes, in every call, and freed at once: for tables, and judges that are too large together.
             verify_checksums: Read every file and compare it with the manifest; by default if a bundle is small.
 
         Raises:
@@ -138,6 +143,7 @@ class Judge:
             is_cascade=cascade,
             is_calibrated=calibrated and not cascade,
             placement=Placement(tuple(devices), dtype, attention, max_tokens_per_batch),
+            keep_loaded=keep_loaded,
         )
 
     @property
@@ -188,7 +194,8 @@ class Judge:
 
     def close(self) -> None:
         """Free the judges' memory; the judge cannot be asked any more."""
-        self._readers = ()
+        self._is_closed = True
+        self._readers = {}
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -201,16 +208,22 @@ class Judge:
 
     def __repr__(self) -> str:
         what = "cascade of " if self.is_cascade else ""
-        return f"Judge({what}{', '.join(self.names)}; {'open' if self._readers else 'closed'})"
+        return f"Judge({what}{', '.join(self.names)}; {'closed' if self._is_closed else 'open'})"
 
     def _judge(self, frame: pd.DataFrame, budget: Budget, progress: Progress | None) -> Verdicts:
-        if not self._readers:
+        if self._is_closed:
             raise JudgeError("this judge is closed; load it again")
         pairs = PairTexts.from_frame(frame)
         if not len(pairs):
             return self._average(_no_logits(self), {name: np.zeros(0, dtype=bool) for name in self.names})
         verdicts = self._cascade(pairs, budget, progress) if self.is_cascade else self._read(pairs, budget, progress)
         return verdicts.take(pairs.pair_of_row)
+
+    def _open(self, judge: ExportedJudge) -> AbstractContextManager[BatchReader]:
+        """The judge as it is in memory, or loaded for as long as the context is open."""
+        if judge.name in self._readers:
+            return nullcontext(self._readers[judge.name])
+        return judge.open(self._placement)
 
     def _read(self, pairs: PairTexts, budget: Budget, progress: Progress | None) -> Verdicts:
         num_readings = len(pairs) * len(self._judges) * len(self.orders)
@@ -222,24 +235,27 @@ class Judge:
             if progress is not None:
                 progress(num_done, num_readings)
 
-        parts = []
-        for start in range(0, len(pairs), PAIRS_AT_A_TIME):
-            here = slice(start, start + PAIRS_AT_A_TIME)
-            logits, truncated = {}, {}
-            for judge, reader in zip(self._judges, self._readers, strict=True):
-                tokens = judge.tokenize(pairs.pair_ids[here], pairs.texts[here])
-                truncated[judge.name] = tokens.truncated
-                logits[judge.name] = read_orders(
-                    reader,
-                    tokens,
-                    self.orders,
-                    budget,
-                    num_classes=judge.num_classes,
-                    max_tokens_per_batch=self._placement.max_tokens_per_batch,
-                    on_batch=advance,
-                )
-            parts.append(self._average(logits, truncated))
-        verdicts = Verdicts.concatenate(parts)
+        logits, truncated = {}, {}
+        for judge in self._judges:
+            read, cut = [], []
+            with self._open(judge) as reader:
+                for start in range(0, max(len(pairs), 1), PAIRS_AT_A_TIME):
+                    here = slice(start, start + PAIRS_AT_A_TIME)
+                    tokens = judge.tokenize(pairs.pair_ids[here], pairs.texts[here])
+                    cut.append(tokens.truncated)
+                    read.append(
+                        read_orders(
+                            reader,
+                            tokens,
+                            self.orders,
+                            budget,
+                            num_classes=judge.num_classes,
+                            max_tokens_per_batch=self._placement.max_tokens_per_batch,
+                            on_batch=advance,
+                        )
+                    )
+            logits[judge.name], truncated[judge.name] = np.concatenate(read), np.concatenate(cut)
+        verdicts = self._average(logits, truncated)
         if budget.remaining() > 0:
             require_finite(int(np.isnan(verdicts.probabilities).any(axis=1).sum()), len(pairs))
         return verdicts
@@ -256,8 +272,8 @@ class Judge:
     def _cascade(self, pairs: PairTexts, budget: Budget, progress: Progress | None) -> Verdicts:
         tokens = [judge.tokenize(pairs.pair_ids, pairs.texts) for judge in self._judges]
         judges = [
-            CascadeJudge(judge.name, of_judge, lambda reader=reader: nullcontext(reader))  # type: ignore[misc]
-            for judge, of_judge, reader in zip(self._judges, tokens, self._readers, strict=True)
+            CascadeJudge(judge.name, of_judge, partial(self._open, judge))
+            for judge, of_judge in zip(self._judges, tokens, strict=True)
         ]
         num_done = 0
 

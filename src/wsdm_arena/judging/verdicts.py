@@ -104,21 +104,6 @@ class Verdicts:
         strings = [name for name in ("winner", "decided_by") if name in frame]
         return frame.astype(dict.fromkeys(strings, "str"))
 
-    @classmethod
-    def concatenate(cls, parts: Sequence["Verdicts"]) -> "Verdicts":
-        """Put pairs behind one another; at least one part."""
-        first = parts[0]
-        return cls(
-            probabilities=np.concatenate([part.probabilities for part in parts]),
-            winners=np.concatenate([part.winners for part in parts]),
-            swap_gap=np.concatenate([part.swap_gap for part in parts]),
-            truncated=np.concatenate([part.truncated for part in parts]),
-            decided_by=None
-            if first.decided_by is None
-            else np.concatenate([part.decided_by for part in parts if part.decided_by is not None]),
-            judges={name: np.concatenate([part.judges[name] for part in parts]) for name in first.judges},
-        )
-
     def take(self, positions: npt.NDArray[Any]) -> "Verdicts":
         """Some of the pairs, in the given order and as often as they stand there."""
         return Verdicts(
