@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from wsdm_arena.analysis.abstention import analyse_abstention
 from wsdm_arena.analysis.tables import (
-    AbstentionAnalysis,
     CalibrationAnalysis,
     CalibrationScores,
     HistogramBin,
@@ -20,7 +20,6 @@ from wsdm_arena.analysis.tables import (
     LengthAnalysis,
     LengthBin,
     ReliabilityBin,
-    RiskPoint,
     SwapAnalysis,
 )
 from wsdm_arena.columns import LABEL_COLUMNS
@@ -38,10 +37,9 @@ from wsdm_arena.scoring.calibration import apply_temperature, fit_temperature
 from wsdm_arena.scoring.ensemble import average_orders, probabilities_by_row, values_by_row
 from wsdm_arena.scoring.predictor import canonical_probabilities
 from wsdm_arena.scoring.scoreboard import ScoreboardError
+from wsdm_arena.scoring.slices import ALIKE, TWICE
 
-MAX_RISK_POINTS = 101
 _NUM_GAPS = 20
-_RATIOS = (1 / 2, 1 / 1.25, 1.25, 2.0)
 _RATIO_LABELS = ("B twice as long or more", "B longer", "about as long", "A longer", "A twice as long or more")
 
 
@@ -110,38 +108,6 @@ def analyse_judge(
         swap=_analyse_swap(read, votes, sampling),
         length=_analyse_length(votes, probabilities, sampling),
         abstention=analyse_abstention(probabilities, labels),
-    )
-
-
-def analyse_abstention(probabilities: np.ndarray, labels: np.ndarray) -> AbstentionAnalysis:
-    """Order battles by how sure the judge is, and count errors from the surest on; equally sure ones come together.
-
-    Source: Geifman and El-Yaniv 2017, "Selective Classification for Deep Neural Networks"; the area under the
-    risk-coverage curve (AURC) as in their 2019 "Bias-Reduced Uncertainty Estimation", section 2.
-
-    Args:
-        probabilities: ``(V, C)``.
-        labels: ``(V, C)``.
-    """
-    errors, confidences = 1 - correctness(probabilities, labels), probabilities.max(axis=1)
-    order = np.argsort(-confidences, kind="stable")
-    sorted_confidences = confidences[order]
-    risks = np.cumsum(errors[order]) / np.arange(1, len(order) + 1)
-    ends = np.flatnonzero(np.append(np.diff(sorted_confidences) != 0, True))  # last of each group of equally sure ones
-    # Within such a group the order says nothing: its battles share the risk at its end.
-    sizes = np.diff(np.append(-1, ends))
-    area = float(np.average(risks[ends], weights=sizes))
-    shown = ends[np.unique(np.linspace(0, len(ends) - 1, min(MAX_RISK_POINTS, len(ends))).round().astype(int))]
-    return AbstentionAnalysis(
-        points=[
-            RiskPoint(
-                coverage=float((end + 1) / len(order)),
-                risk=float(risks[end]),
-                confidence=float(sorted_confidences[end]),
-            )
-            for end in shown
-        ],
-        area=area,
     )
 
 
@@ -239,8 +205,7 @@ def _analyse_length(votes: pd.DataFrame, probabilities: np.ndarray, sampling: Sa
     credits = correctness(probabilities, labels)
     is_won = differ & (labels[:, :2].max(axis=1) > labels[:, :2].min(axis=1))
     longer_won = np.where(is_a_longer, labels[:, 0] > labels[:, 1], labels[:, 1] > labels[:, 0])
-    ratios = np.maximum(lengths[0], 1) / np.maximum(lengths[1], 1)
-    numbers = np.digitize(ratios, _RATIOS)
+    numbers = _length_numbers(*lengths)
     return LengthAnalysis(
         names_longer=sampling.interval(named[differ], groups[differ]),
         longer_won=sampling.interval(won[differ], groups[differ]),
@@ -256,6 +221,13 @@ def _analyse_length(votes: pd.DataFrame, probabilities: np.ndarray, sampling: Sa
             for number in np.unique(numbers).tolist()
         ],
     )
+
+
+def _length_numbers(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Which of the labels describes each battle, alike on both sides; an empty answer counts as one character."""
+    a, b = np.maximum(first, 1), np.maximum(second, 1)
+    level = np.digitize(np.maximum(a, b) / np.minimum(a, b), (ALIKE, TWICE))
+    return np.where(a > b, 2 + level, 2 - level)
 
 
 def _share_of_a(distributions: np.ndarray) -> np.ndarray:
