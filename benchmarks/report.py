@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/report.py [--battles 50000 --bootstrap-samples 1000]
 
-Battles of one fold, each with a prediction in either order: twelve languages, five sources, forty models, 35,000 prompts,
-soft and hard labels, answers of 1,000 characters (lognormal). Baselines are left out: TF-IDF alone reads longer than all
-of this. A process of its own does the work; seconds and peak memory are those from its first line to the page on disk,
-with all imports and tables. Not bounded, after that: ten judges, each against each other. Prints one JSON object last.
+Battles of one fold, each with a prediction in either order (100,000): twelve languages, five sources, forty models,
+35,000 prompts, soft and hard labels, answers of 1,000 characters (lognormal). Baselines are not part of it. A process
+of its own does the work; seconds and peak memory are those from its first line to the page on disk, with all imports
+and tables. After that, without a bound: ten judges, each against each other. Prints one JSON object last.
 """
 
 import argparse
@@ -26,7 +26,7 @@ LANGUAGES = ("en", "ru", "zh", "de", "fr", "es", "ja", "pt", "it", "ko", "vi", "
 
 
 def write_tables(folder: Path, num_battles: int) -> None:
-    """``battles.parquet``, and predictions of both judges beside it; battles of the ``k``-th language are rarer by k."""
+    """``battles.parquet``, and predictions of both judges beside it; the k-th language is k times as rare."""
     import numpy as np
     import pandas as pd
 
