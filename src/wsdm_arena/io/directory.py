@@ -1,11 +1,14 @@
 """Directories as versions of a catalog entry: hard links into the run that made them, so that they cost no bytes."""
 
+import json
 import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
 
+from wsdm_arena.io.contents import files_of
+from wsdm_arena.io.previews import NOTHING, JSONPreview, preview_json
 from wsdm_arena.runs.directories import link_tree, replacing_directory
 from wsdm_arena.runs.files import MANIFEST
 
@@ -44,6 +47,11 @@ class CheckpointDataset(AbstractVersionedDataset[Path, Path]):
         source, target = _complete(Path(data)), Path(str(self._get_save_path()))
         with replacing_directory(target) as partial:
             link_tree(source, partial)
+
+    def preview(self) -> JSONPreview:
+        """What the checkpoint says of itself, as Kedro-Viz draws it."""
+        manifests = [path / MANIFEST for path in files_of(self) if (path / MANIFEST).is_file()]
+        return next((preview_json(json.loads(path.read_text(encoding="utf-8"))) for path in manifests), NOTHING)
 
     def _exists(self) -> bool:
         return (Path(str(self._get_load_path())) / MANIFEST).is_file()

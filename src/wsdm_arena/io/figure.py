@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kedro_datasets._typing import PlotlyPreview
 from kedro_datasets.json import JSONDataset
 
+from wsdm_arena.io.contents import files_of
+from wsdm_arena.io.previews import NOTHING
 from wsdm_arena.runs.files import replacing_file
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ class FigureDataset(JSONDataset):
         self._invalidate_cache()
 
     def preview(self) -> PlotlyPreview:
-        """The figure as Kedro-Viz draws it."""
-        figure: Any = super().load()
-        return PlotlyPreview(figure)
+        """The figure as Kedro-Viz draws it: under the node's name, so without a title, which has no room there."""
+        for path in files_of(self):
+            figure = json.loads(path.read_text(encoding="utf-8"))
+            figure.get("layout", {}).pop("title", None)
+            return PlotlyPreview(figure)
+        return NOTHING

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
+from wsdm_arena.io.previews import NOTHING, TablePreview, preview_file
 from wsdm_arena.io.raw_dataset import RawDataset
 from wsdm_arena.io.raw_table import RawTableDataset
 from wsdm_arena.io.simulated_files import SimulatedFile, find_simulated
@@ -71,6 +72,10 @@ class RawShardsDataset(RawDataset[Sequence[pd.DataFrame], list[Path]]):
         self._check_strangers({Path(str(shard._filepath)).name for shard in shards})
         for shard, table in zip(shards, data, strict=True):
             shard.save(table)
+
+    def preview(self, nrows: int = 20) -> TablePreview:
+        """The first rows of the first shard, as Kedro-Viz draws them."""
+        return next((preview_file(path, nrows) for path in self.present_files()), NOTHING)
 
     def check_writable(self) -> None:
         """Make sure that saving replaces nothing but shards of the simulated arena.

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from kedro.io import DatasetError
 
+from wsdm_arena.io.previews import NOTHING, TablePreview, preview_file
 from wsdm_arena.io.raw_dataset import RawDataset
 from wsdm_arena.io.simulated_files import (
     MARKER_NAME,
@@ -97,6 +98,10 @@ class RawTableDataset(RawDataset[pd.DataFrame, pd.DataFrame]):
             written = describe_written(partial)
             note(path, [*noted(path), written])  # before the file, or a crash between would disown it
         note(path, [written])
+
+    def preview(self, nrows: int = 20) -> TablePreview:
+        """The first rows of the first file, as Kedro-Viz draws them."""
+        return next((preview_file(path, nrows) for path in self.present_files()), NOTHING)
 
     def check_writable(self) -> Path:
         """Make sure that saving replaces nothing but a file of the simulated arena.

@@ -7,6 +7,8 @@ import pandas as pd
 from kedro.io import DatasetError
 from kedro_datasets.pandas import CSVDataset, ParquetDataset
 
+from wsdm_arena.io.contents import files_of
+from wsdm_arena.io.previews import NOTHING, TablePreview, preview_file
 from wsdm_arena.runs.files import replacing_file
 
 
@@ -29,6 +31,10 @@ class TableDataset(ParquetDataset):
             data.to_parquet(partial, **self._save_args)
         self._invalidate_cache()
 
+    def preview(self, nrows: int = 20) -> TablePreview:
+        """The first rows, with short texts, as Kedro-Viz draws them; no more than these are read."""
+        return next((preview_file(path, nrows) for path in files_of(self)), NOTHING)
+
 
 class SubmissionDataset(CSVDataset):
     """``submission.csv`` on a local disk; ids are texts, whatever they look like."""
@@ -41,3 +47,7 @@ class SubmissionDataset(CSVDataset):
         with replacing_file(Path(str(self._get_save_path()))) as partial:
             data.to_csv(partial, **self._save_args)
         self._invalidate_cache()
+
+    def preview(self, nrows: int = 20) -> TablePreview:
+        """The first rows, with short texts, as Kedro-Viz draws them; no more than these are read."""
+        return next((preview_file(path, nrows) for path in files_of(self)), NOTHING)
