@@ -5,7 +5,8 @@
 Battles of one fold, each with a prediction in either order (100,000): twelve languages, five sources, forty models,
 35,000 prompts, soft and hard labels, answers of 1,000 characters (lognormal). Baselines are not part of it. A process
 of its own does the work; seconds and peak memory are those from its first line to the page on disk, with all imports
-and tables. After that, without a bound: ten judges, each against each other. Prints one JSON object last.
+and tables; where processor seconds are far fewer, the machine had other work. After that, without a bound: ten judges,
+each against each other. Prints one JSON object last.
 """
 
 import argparse
@@ -114,7 +115,7 @@ def measure(folder: Path, num_samples: int) -> dict[str, object]:
     page = build_report(title="Benchmark", rows=rows, analyses=[analysis], cascades=[cascade])
     (folder / "report.html").write_text(page)
     tick("page")
-    total, growth = last - start, _read_status("VmHWM") - before
+    total, growth, cpu = last - start, _read_status("VmHWM") - before, time.process_time()
     many = {f"judge {number}": predictions[NAMES[number % 2]] for number in range(NUM_COMPARED)}
     compared = compare_judges(many, battles, list(combinations(many, 2)), fold=0)
     tick("comparisons")
@@ -123,6 +124,7 @@ def measure(folder: Path, num_samples: int) -> dict[str, object]:
         "scoreboard_rows": len(rows),
         "page_mb": len(page) / 1e6,
         "seconds": total,
+        "cpu_seconds": cpu,
         "peak_growth_mb": growth,
         "seconds_comparing_ten_judges": seconds.pop("comparisons"),
         "comparisons": len(compared),

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from wsdm_arena.analysis.judges import Sampling
-from wsdm_arena.analysis.tables import CascadeAnalysis, FrontierPoint
+from wsdm_arena.analysis.tables import CascadeAnalysis, FrontierPoint, Interval
 from wsdm_arena.columns import LABEL_COLUMNS, ORDERS
 from wsdm_arena.metrics import correctness
 from wsdm_arena.scoring.cascade import CascadeError, Weights, decide, differences, select_uncertain
@@ -58,6 +58,7 @@ def analyse_cascade(
     labels = votes[[column for column in LABEL_COLUMNS if column in votes]].to_numpy(dtype=np.float64)
     sampling = Sampling(confidence, num_bootstrap_samples, seed)
     timing = _seconds_a_pair(report)
+    known: dict[bytes, Interval] = {}  # beyond the decisive threshold all points are right about the same battles
 
     def point(threshold: float, wanted: np.ndarray) -> FrontierPoint:
         winners = decide(first, np.where(wanted, second, np.nan), weights)
@@ -65,10 +66,13 @@ def analyse_cascade(
         named[np.arange(len(votes)), (winners == "model_b").astype(int)] = 1.0
         pairs = pd.DataFrame({"pair_id": votes["pair_id"], "wanted": wanted}).drop_duplicates("pair_id")
         share = float(pairs["wanted"].mean())
+        credits = correctness(named, labels)
+        if (key := credits.tobytes()) not in known:
+            known[key] = sampling.interval(credits, votes["prompt_group"].to_numpy())
         return FrontierPoint(
             threshold=threshold,
             share=share,
-            accuracy=sampling.interval(correctness(named, labels), votes["prompt_group"].to_numpy()),
+            accuracy=known[key],
             seconds=_foretell(timing, share, num_test_pairs),
         )
 
