@@ -123,7 +123,7 @@ def test_who_names_the_first_shown_and_who_foresees_ties():
     table = pd.DataFrame([*rows, ("q", "ba", [0.3, 0.1, 0.6])], columns=["pair_id", "order", "probabilities"])
     read = read_both_ways(table)
     assert read.loc["p"].tolist() == pytest.approx([1, 0.4, 1])
-    assert read.loc["q"].tolist() == pytest.approx([0, 0.2, 0])  # a tie is neither the first nor the second
+    assert read.loc["q"].tolist() == pytest.approx([0, 0.2, 0.5])  # a tie is half the first and half the second
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (7, 10), (10, 10), (1400, 2000)])
@@ -203,9 +203,36 @@ def test_where_every_draw_would_be_alike_wilsons_interval_stands_in(value):
 
 
 def test_bootstrap_interval_of_one_group_and_of_nothing():
-    assert bootstrap_interval(np.array([1.0, 0.0, 1.0]), np.array(["p", "p", "p"])) == wilson_interval(2, 3)
+    assert bootstrap_interval(np.array([1.0, 0.0, 1.0]), np.array(["p", "p", "p"])) == wilson_interval(2 / 3, 1)
     assert bootstrap_interval(np.zeros(0), np.zeros(0)) == (0, 1)
     assert bootstrap_interval(np.array([1.0]), np.array([None])) == wilson_interval(1, 1)
+
+
+def test_few_prompts_count_as_few_however_many_battles_they_have():
+    halves = np.tile([0.0, 1.0], 50)
+    assert bootstrap_interval(halves, np.repeat(["p", "q"], 50)) == wilson_interval(1, 2)
+    assert bootstrap_interval(np.ones(60), np.repeat(["p", "q"], 30)) == wilson_interval(2, 2)
+
+
+def test_prompts_that_are_battled_on_often_tell_less_than_as_many_single_ones():
+    generator = np.random.default_rng(0)
+    found = {1: 0, 10: 0}
+    for _ in range(300):
+        leads = np.repeat(generator.normal(0, 0.4, 40), 10)  # what the battles of a prompt have in common
+        first = (generator.random(400) < 0.5 + leads / 2).astype(float)
+        second = (generator.random(400) < 0.5 - leads / 2).astype(float)
+        for size in found:
+            groups = np.arange(400) // size
+            found[size] += compare_paired(first, second, groups).p_value < 0.05
+    assert found[1] > 60  # of 300 comparisons of equal predictors, as if battles were independent
+    assert found[10] < 30
+
+
+def test_a_single_prompt_tells_nothing_about_others():
+    first, second = np.ones(10), np.zeros(10)
+    alone = compare_paired(first, second, np.zeros(10))
+    assert (alone.p_value, alone.difference) == (1.0, 1.0)
+    assert np.isnan(alone.difference_low)
 
 
 def test_paired_comparison_counts_disagreements_only():

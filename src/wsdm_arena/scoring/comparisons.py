@@ -10,7 +10,7 @@ import pandas as pd
 from wsdm_arena.columns import LABEL_COLUMNS
 from wsdm_arena.metrics import compare_paired, correctness
 from wsdm_arena.scoring.ensemble import average_orders, common_orders, probabilities_by_row
-from wsdm_arena.scoring.scoreboard import ScoreboardError
+from wsdm_arena.scoring.scoreboard_rows import ScoreboardError, prompt_groups
 
 
 def compare_judges(
@@ -39,9 +39,10 @@ def compare_judges(
     """
     scored = battles[battles["fold"] == fold]
     credits = {name: _credits(name, predictions[name], scored) for name in dict.fromkeys(sum(pairs, start=()))}
+    groups = prompt_groups(scored)
     return [
         {"first": first, "second": second}
-        | asdict(compare_paired(credits[first], credits[second], confidence=confidence))
+        | asdict(compare_paired(credits[first], credits[second], groups, confidence=confidence))
         for first, second in pairs
     ]
 

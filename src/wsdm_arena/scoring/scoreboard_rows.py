@@ -127,7 +127,7 @@ def measure_rows(
     columns = [column for column in LABEL_COLUMNS if column in battles]
     aligned = _align(battles, predicted, columns, f"{common['stage']}.{common['judge']}")
     probabilities, labels = aligned.to_numpy(dtype=float), battles[columns].to_numpy(dtype=float)
-    groups = _prompt_groups(battles)
+    groups = prompt_groups(battles)
     whole = dataset if common["fold"] is None else f"{dataset}[fold {common['fold']}]"
     rows = []
     for part in find_slices(battles, truth=how.truth, truncated=truncated, num_classes=len(columns)):
@@ -179,7 +179,7 @@ def _align(battles: pd.DataFrame, predicted: pd.DataFrame, columns: list[str], n
     return aligned[columns]
 
 
-def _prompt_groups(battles: pd.DataFrame) -> np.ndarray:
+def prompt_groups(battles: pd.DataFrame) -> np.ndarray:
     """Which battles have a prompt in common; test pairs do not say it themselves."""
     if "prompt_group" in battles:
         return battles["prompt_group"].to_numpy()
