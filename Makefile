@@ -37,7 +37,7 @@ help: ## This list
 	@echo "  BATTLES      your own battles for run: files, folders or patterns; no spaces in a name"
 	@echo "  TEST, COLLECTED, CONVERSATIONS   beside BATTLES: pairs to judge, pairs without votes, conversations to mine;"
 	@echo "               without COLLECTED and CONVERSATIONS only the teachers are trained, and TEST is not judged"
-	@echo "  DATA_ROOT    where run keeps what it makes (default: data/own with BATTLES, else data/sample)"
+	@echo "  DATA_ROOT    where run keeps what it makes, and viz looks (default: data/own with BATTLES, else data/sample)"
 	@echo "  ENV          Kedro environment of run, viz and offline (default: sample)"
 	@echo "  TORCH_INDEX_URL, PYTHON   where torch comes from, and the Python to make .venv with"
 
@@ -66,8 +66,9 @@ check: setup ## Formatting, linting, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-viz: setup ## Show the pipelines in a browser
-	$(BIN)/kedro viz run$(in_env)
+viz: setup ## Show the pipelines and what a run made in a browser
+	@echo "At a glance: the address that opens, followed by ?types=nodes. More: docs/kedro_viz.md"
+	$(BIN)/kedro viz run --include-hooks$(in_env)$(in_root)
 
 notebook: setup ## Open the notebooks in JupyterLab, installed first if it is not there
 	@$(BIN)/python -c "import jupyterlab" 2>/dev/null || $(BIN)/pip install --constraint constraints.txt --editable ".[notebook]"
