@@ -197,6 +197,14 @@ def test_battles_of_a_prompt_taken_for_independent_would_hold_it_less_often():
     assert sum(low <= 0.7 <= high for low, high in intervals) < 180
 
 
+def test_groups_of_different_sizes_are_drawn_whole():
+    right, sizes = np.repeat([10.0, 0.0], [10, 50]), np.repeat([10.0, 1.0], [10, 50])  # only large groups are right
+    drawn = np.random.default_rng(1).integers(0, 60, (4_000, 60))
+    expected = np.quantile(right[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), [0.025, 0.975])
+    values, groups = np.repeat([1.0, 0.0], [100, 50]), np.repeat(np.arange(60), sizes.astype(int))
+    assert bootstrap_interval(values, groups) == pytest.approx(tuple(expected), abs=0.02)
+
+
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_where_every_draw_would_be_alike_wilsons_interval_stands_in(value):
     assert bootstrap_interval(np.full(12, value), np.arange(12)) == wilson_interval(12 * value, 12)
