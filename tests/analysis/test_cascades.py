@@ -221,19 +221,18 @@ def test_a_first_judge_that_is_equally_sure_of_all_has_two_points(predictions, b
     assert points[0]["accuracy"]["value"] == pytest.approx((battles["probability_a"] == 1).mean())
 
 
-def test_ties_are_named_by_no_cascade(battles):
+def test_votes_for_a_tie_are_left_out_as_no_cascade_names_one(battles):
     draws = np.random.default_rng(0)
     said = {name: read(battles["pair_id"], *draws.normal(0, 1, (2, NUM, 3))) for name in NAMES}
     labels = np.eye(3)[draws.integers(0, 3, NUM)]
     names = ("probability_a", "probability_b", "probability_tie")
     voted = battles.assign(**dict(zip(names, labels.T, strict=True)))
     analysis = _analyse(said, voted)
-    winners = decide(_lead(said["gemma"], "ab", voted), _lead(said["llama"], "ba", voted), (2.5, 1.0))
-    assert analysis["points"][-1]["accuracy"]["value"] == pytest.approx(_accuracy_of_three(winners, labels))
-
-
-def _accuracy_of_three(winners: np.ndarray, labels: np.ndarray) -> float:
-    return float(np.where(winners == "model_a", labels[:, 0], labels[:, 1]).mean())
+    decided = voted[voted["probability_tie"] == 0]
+    assert analysis["num_battles"] == len(decided) < NUM
+    winners = decide(_lead(said["gemma"], "ab", decided), _lead(said["llama"], "ba", decided), (2.5, 1.0))
+    is_right = np.where(winners == "model_a", decided["probability_a"], decided["probability_b"])
+    assert analysis["points"][-1]["accuracy"]["value"] == pytest.approx(is_right.mean())
 
 
 def test_readings_that_are_missing_or_there_twice_are_refused(predictions, battles):

@@ -10,7 +10,7 @@ from wsdm_arena.cards.outcomes import Outcome, read_label_origins, read_outcomes
 from wsdm_arena.cards.tables import TABLES
 from wsdm_arena.config.fetching import SourcesConfig
 from wsdm_arena.pipelines.reporting.cards import card_writer
-from wsdm_arena.runs.formats import CARD_FORMAT, result_format_of
+from wsdm_arena.runs.formats import CARDS, result_format_of
 
 SECRET = "my phone number is 0123"
 
@@ -170,7 +170,7 @@ def test_an_unknown_table_is_refused():
 def test_the_nodes_write_the_same():
     write = card_writer("battles")
     assert write.__name__ == "write_battles_card"
-    assert result_format_of(write) == str(CARD_FORMAT)
+    assert result_format_of(write) == CARDS
     sources = SourcesConfig(simulated=True)
     expected = write_data_card("battles", battles(), report=REPORT, env="sample", sources=sources)
     run = {"env": "sample", "run_id": "now"}

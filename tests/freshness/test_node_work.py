@@ -85,7 +85,7 @@ def test_the_order_of_the_students_makes_the_cascades_stale():
         )
     ]
     changed = {name for name in wirings[0] if wirings[0][name] != wirings[1][name]}
-    assert changed == {f"submission.{stage}.{step}" for stage in ("student", "final") for step in ("plan", "judge")}
+    assert changed == {f"submission.{stage}.{step}" for stage in ("student", "final") for step in ("plan", "judge", "analyse")}
 
 
 def test_parameters_of_a_function_without_annotations_count():
@@ -131,7 +131,10 @@ def test_every_kind_of_work_has_its_number_on_the_nodes_that_do_it():
     assert result_format_of(nodes["teacher.gemma.train"].func) == str(formats.TRAINING_FORMAT)
     assert result_format_of(nodes["teacher.gemma.tokenize"].func) == str(formats.TOKENS_FORMAT)
     assert result_format_of(nodes["collected_labels.gemma.score"].func) == str(formats.SCORING_FORMAT)
-    assert result_format_of(nodes["export.final.gemma.export"].func) == str(formats.BUNDLE_FORMAT)
+    assert result_format_of(nodes["export.final.gemma.export"].func) == f"{formats.BUNDLE_FORMAT}.{formats.CARDS}"
+    assert result_format_of(nodes["teacher.gemma.evaluate"].func) == formats.SCORES
+    assert result_format_of(nodes["teacher.gemma.analyse"].func) == formats.ANALYSES
+    assert result_format_of(nodes["report.write"].func) == formats.ANALYSES
     assert result_format_of(nodes["backbone.gemma"].func) == str(formats.BACKBONE_FORMAT) == "2"
     assert result_format_of(nodes["generate_answers"].func) == str(formats.ANSWERS_FORMAT)
     assert result_format_of(nodes["submission.final.judge"].func) == f"{formats.TOKENS_FORMAT}.1"

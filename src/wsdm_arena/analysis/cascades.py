@@ -25,6 +25,7 @@ def analyse_cascade(
     *,
     stage: str,
     num_test_pairs: int,
+    read_by: Mapping[str, str] | None = None,
     confidence: float = 0.95,
     num_bootstrap_samples: int = 1_000,
     seed: int = 0,
@@ -40,6 +41,7 @@ def analyse_cascade(
         battles: Held-out battles with their labels.
         report: ``CascadeReport.to_dict()`` of the submission, for seconds; None: they are not known.
         stage: Whose cascade it is.
+        read_by: Whose predictions those of each judge are, such as ``final_held_out.gemma``; None: the judges' own.
         num_test_pairs: Pairs that seconds are foretold for.
         confidence: Of the intervals.
         num_bootstrap_samples: How often prompts are drawn anew.
@@ -50,12 +52,12 @@ def analyse_cascade(
         PredictionsError: A judge read a pair twice in one order.
     """
     names = list(predictions)
-    votes = battles.reset_index(drop=True)
+    votes = _without_ties(battles)
     first = _leads(predictions[names[0]], ORDERS[0], votes, names[0])
     two = len(names) == 2
     second = _leads(predictions[names[1]], ORDERS[1], votes, names[1]) if two else np.full(len(votes), np.nan)
     weights: Weights = (float(plan["weights"][names[0]]), float(plan["weights"][names[1]]) if two else 0.0)
-    labels = votes[[column for column in LABEL_COLUMNS if column in votes]].to_numpy(dtype=np.float64)
+    labels = votes[list(LABEL_COLUMNS[:2])].to_numpy(dtype=np.float64)
     sampling = Sampling(confidence, num_bootstrap_samples, seed)
     timing = _seconds_a_pair(report)
     known: dict[bytes, Interval] = {}  # beyond the decisive threshold all points are right about the same battles
@@ -81,6 +83,8 @@ def analyse_cascade(
     return CascadeAnalysis(
         stage=stage,
         judges=names,
+        read_by=dict(read_by or {name: f"{stage}.{name}" for name in names}),
+        is_fitted=plan["fitted"] is not None,
         weights={name: float(weight) for name, weight in zip(names, weights, strict=False)},
         threshold=threshold,
         num_battles=len(votes),
@@ -88,6 +92,13 @@ def analyse_cascade(
         points=[point(level, select_uncertain(first, level)) for level in thresholds],
         in_use=None if threshold is None else point(threshold, select_uncertain(first, threshold)),
     )
+
+
+def _without_ties(battles: pd.DataFrame) -> pd.DataFrame:
+    """Votes for A or B, which are all that a cascade can foretell."""
+    if "probability_tie" not in battles:
+        return battles.reset_index(drop=True)
+    return battles[battles["probability_tie"] < 1].reset_index(drop=True)
 
 
 def _leads(predictions: pd.DataFrame, order: str, votes: pd.DataFrame, name: str) -> np.ndarray:

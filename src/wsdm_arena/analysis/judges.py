@@ -39,7 +39,10 @@ from wsdm_arena.scoring.predictor import canonical_probabilities
 from wsdm_arena.scoring.scoreboard import ScoreboardError
 from wsdm_arena.scoring.slices import ALIKE, TWICE
 
+MIN_HALF = 10
+"""Prompts that a temperature is fitted on, or judged on, at least."""
 _NUM_GAPS = 20
+_NUM_HONEST_DRAWS = 100
 _RATIO_LABELS = ("B twice as long or more", "B longer", "about as long", "A longer", "A twice as long or more")
 
 
@@ -117,8 +120,10 @@ def _analyse_calibration(
     """Fit the temperature on half of the prompts, judge it on the others; one prompt alone serves for both."""
     is_fitted = _first_half(votes["prompt_group"], sampling.seed)
     fitted, judged = votes[is_fitted], votes[~is_fitted].reset_index(drop=True)
-    if fitted.empty or judged.empty:
+    note = ""
+    if min(half["prompt_group"].nunique() for half in (fitted, judged)) < MIN_HALF:
         fitted = judged = votes
+        note = f"{votes['prompt_group'].nunique()} prompts are too few to judge it on others than it was fitted on"
     fit = fit_temperature(read[read["pair_id"].isin(fitted["pair_id"])], fitted)
     on_judged = read[read["pair_id"].isin(judged["pair_id"])]
     before, after = (_at_temperature(on_judged, judged, temperature) for temperature in (1.0, fit.temperature))
@@ -127,10 +132,11 @@ def _analyse_calibration(
         temperature=fit.temperature,
         num_fitted=len(fitted),
         num_judged=len(judged),
-        before=_scores(before, labels),
-        after=_scores(after, labels),
+        before=_scores(before, labels, sampling.seed),
+        after=_scores(after, labels, sampling.seed),
         bins_before=_reliability(probabilities, votes, sampling),
         bins_after=_reliability(after, judged, sampling),
+        note="; ".join(part for part in (note, fit.note) if part),
     )
 
 
@@ -152,12 +158,25 @@ def _at_temperature(read: pd.DataFrame, votes: pd.DataFrame, temperature: float)
     return average_orders(pd.DataFrame(each, index=logits.index)).loc[votes["pair_id"]].to_numpy()
 
 
-def _scores(probabilities: np.ndarray, labels: np.ndarray) -> CalibrationScores:
+def _scores(probabilities: np.ndarray, labels: np.ndarray, seed: int) -> CalibrationScores:
     return CalibrationScores(
         log_loss=log_loss(probabilities, labels),
         brier=brier_score(probabilities, labels),
         ece=expected_calibration_error(probabilities, labels),
+        ece_by_chance=_ece_by_chance(probabilities.max(axis=1), seed),
     )
+
+
+def _ece_by_chance(confidences: np.ndarray, seed: int) -> float:
+    """Draw what an honest judge is right about, and measure that."""
+    confidences = np.sort(confidences)  # draws do not depend on the order of rows
+    generator, bins = np.random.default_rng(seed), confidence_bins(confidences)
+    found = []
+    for _ in range(_NUM_HONEST_DRAWS):
+        credits = generator.random(len(confidences)) < confidences
+        gaps = np.bincount(bins, weights=credits - confidences)
+        found.append(np.abs(gaps).sum() / len(confidences))
+    return float(np.mean(found))
 
 
 def _reliability(probabilities: np.ndarray, votes: pd.DataFrame, sampling: Sampling) -> list[ReliabilityBin]:
@@ -203,12 +222,12 @@ def _analyse_length(votes: pd.DataFrame, probabilities: np.ndarray, sampling: Sa
     longer[np.arange(len(votes)), np.where(is_a_longer, 0, 1)] = 1.0
     named, won = correctness(probabilities, longer), correctness(longer, labels)
     credits = correctness(probabilities, labels)
-    is_won = differ & (labels[:, :2].max(axis=1) > labels[:, :2].min(axis=1))
+    is_won, is_named = (differ & _is_decided(distributions) for distributions in (labels, probabilities))
     longer_won = np.where(is_a_longer, labels[:, 0] > labels[:, 1], labels[:, 1] > labels[:, 0])
     numbers = _length_numbers(*lengths)
     return LengthAnalysis(
-        names_longer=sampling.interval(named[differ], groups[differ]),
-        longer_won=sampling.interval(won[differ], groups[differ]),
+        names_longer=sampling.interval(named[is_named], groups[is_named]),
+        longer_won=sampling.interval(won[is_won], groups[is_won]),
         accuracy_longer_won=sampling.interval(credits[is_won & longer_won], groups[is_won & longer_won]),
         accuracy_shorter_won=sampling.interval(credits[is_won & ~longer_won], groups[is_won & ~longer_won]),
         bins=[
@@ -228,6 +247,13 @@ def _length_numbers(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     a, b = np.maximum(first, 1), np.maximum(second, 1)
     level = np.digitize(np.maximum(a, b) / np.minimum(a, b), (ALIKE, TWICE))
     return np.where(a > b, 2 + level, 2 - level)
+
+
+def _is_decided(distributions: np.ndarray) -> np.ndarray:
+    """Whether A or B is likelier than the other and no less likely than a tie."""
+    first_two = distributions[:, :2]
+    decided = first_two.max(axis=1) > first_two.min(axis=1)
+    return decided & (first_two.max(axis=1) >= distributions.max(axis=1))
 
 
 def _share_of_a(distributions: np.ndarray) -> np.ndarray:

@@ -34,6 +34,8 @@ class CalibrationScores(TypedDict):
     brier: float
     """Mean over battles of the squared distances summed over classes: 0 to 2."""
     ece: float
+    ece_by_chance: float
+    """Mean ECE that an honest judge with these probabilities would show on as many battles; never 0."""
 
 
 class CalibrationAnalysis(TypedDict):
@@ -50,6 +52,8 @@ class CalibrationAnalysis(TypedDict):
     """All held-out battles, at temperature 1."""
     bins_after: list[ReliabilityBin]
     """The half that is judged, at the temperature of the other one."""
+    note: str
+    """Why ``after`` is not to be relied on; empty where it is."""
 
 
 class HistogramBin(TypedDict):
@@ -67,9 +71,10 @@ class SwapAnalysis(TypedDict):
     flip_rate: Interval
     """Share of pairs whose winner depends on which answer is shown first."""
     gap: Interval
-    """Mean of ``|p(AB) + p(BA) - 1|``, p being the probability of the answer that is shown first."""
+    """How far the probability of A moves when the answers change places; with two classes that is ``|p(AB) + p(BA) -
+    1|``, p being the probability of the answer that is shown first."""
     first_shown: Interval
-    """How often the answer that is shown first is named, over all readings; 0.5 has no bias."""
+    """How often the answer that is shown first is named, over all readings, a tie counting half; 0.5 has no bias."""
     gaps: list[HistogramBin]
 
 
@@ -86,12 +91,15 @@ class LengthBin(TypedDict):
 
 
 class LengthAnalysis(TypedDict):
-    """Whether a judge prefers long answers more than people do. Lengths are characters; equal ones are left out."""
+    """Whether a judge prefers long answers more than people do. Lengths are characters; equal ones are left out.
+
+    An interval of no battles has the value 0, from 0 to 1.
+    """
 
     names_longer: Interval
-    """How often the judge names the longer answer: its overlap with the rule "longer wins"."""
+    """How often the judge names the longer answer where it names one: its overlap with the rule "longer wins"."""
     longer_won: Interval
-    """How often people preferred the longer answer."""
+    """How often people preferred the longer answer where they preferred one."""
     accuracy_longer_won: Interval
     """Accuracy where the longer answer won."""
     accuracy_shorter_won: Interval
@@ -150,10 +158,16 @@ class CascadeAnalysis(TypedDict):
 
     stage: str
     judges: list[str]
+    read_by: dict[str, str]
+    """Whose held-out predictions are read for each judge, ``final_held_out.gemma``: judges that have seen the fold are
+    stood in for."""
     weights: dict[str, float]
     threshold: float | None
     """The one in use; None where there is one judge only."""
+    is_fitted: bool
+    """Weights and threshold were fitted on these very battles, which flatters the one in use."""
     num_battles: int
+    """Of them ties are left out: a cascade names A or B."""
     num_test_pairs: int
     points: list[FrontierPoint]
     """By share, from none (the first judge alone) to all."""

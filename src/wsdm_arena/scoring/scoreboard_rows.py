@@ -3,7 +3,7 @@
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from wsdm_arena.columns import LABEL_COLUMNS
+from wsdm_arena.config import ReportingConfig
 from wsdm_arena.errors import UserError
 from wsdm_arena.metrics import (
     accuracy,
@@ -82,6 +83,13 @@ class Measurement:
     num_bootstrap_samples: int = 1_000
     seed: int = 0
     provenance: Provenance = field(default_factory=Provenance)
+
+    @classmethod
+    def of(
+        cls, reporting: ReportingConfig, *, truth: pd.DataFrame | None, seed: int, run_context: Mapping[str, Any]
+    ) -> "Measurement":
+        """As the configuration has it."""
+        return cls(truth, reporting.confidence, reporting.bootstrap_samples, seed, Provenance(**run_context))
 
 
 def describe_scored(stage: str, judge: str, fold: int | None, scored: pd.DataFrame, how: Measurement) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from wsdm_arena.config.pseudo_labels import Order
 from wsdm_arena.preferences.selection import SEEN
 from wsdm_arena.progress import show_progress
 from wsdm_arena.prompts.store import build_token_store
-from wsdm_arena.runs.formats import TOKENS_FORMAT, TRAINING_FORMAT, result_format
-from wsdm_arena.scoring.scoreboard import Measurement, Provenance, ScoreboardRow, judge_rows, slice_of
+from wsdm_arena.runs.formats import ANALYSES, SCORES, TOKENS_FORMAT, TRAINING_FORMAT, result_format
+from wsdm_arena.scoring.scoreboard import Measurement, ScoreboardRow, judge_rows, slice_of
 from wsdm_arena.scoring.table_run import describe_scoring, score_table, scoring_directory
 from wsdm_arena.training.launch import describe_run, launch_training, run_directory
 
@@ -121,6 +121,7 @@ def train_judge(
     }
 
 
+@result_format(SCORES)
 def evaluate_judge(
     predictions: pd.DataFrame,
     predictions_at_start: pd.DataFrame,
@@ -141,13 +142,7 @@ def evaluate_judge(
         Rows of the scoreboard: all battles, the slices, and that of a sample before the first update.
     """
     fold = preferences.held_out_fold
-    how = Measurement(
-        truth=simulated_truth,
-        confidence=reporting.confidence,
-        num_bootstrap_samples=reporting.bootstrap_samples,
-        seed=seed,
-        provenance=Provenance(**run_context),
-    )
+    how = Measurement.of(reporting, truth=simulated_truth, seed=seed, run_context=run_context)
     seen = bool((selection["split"] == SEEN).any())
     rows = judge_rows(
         predictions,
@@ -172,6 +167,7 @@ def evaluate_judge(
     return rows + [row for row in before if not slice_of(row)]
 
 
+@result_format(ANALYSES)
 def analyse_judge(
     predictions: pd.DataFrame,
     selection: pd.DataFrame,
@@ -197,6 +193,7 @@ def analyse_judge(
     )
 
 
+@result_format(ANALYSES)
 def draw_judge(analysis: JudgeAnalysis, training_metrics: pd.DataFrame, judge: ResolvedJudge) -> dict[str, Any]:
     """Draw what one judge's probabilities are worth, and how its training went.
 

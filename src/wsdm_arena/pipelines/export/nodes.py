@@ -24,7 +24,7 @@ from wsdm_arena.pipelines.export.model_card import describe_judge
 from wsdm_arena.prompts.template import render_template
 from wsdm_arena.prompts.tokenizers import load_tokenizer
 from wsdm_arena.runs.fingerprint import fingerprint, manifest_digest
-from wsdm_arena.runs.formats import BUNDLE_FORMAT, CARD_FORMAT, result_format
+from wsdm_arena.runs.formats import BUNDLE_FORMAT, CARDS, result_format
 from wsdm_arena.runs.work import record_work
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def leave_uncalibrated(judge: ResolvedJudge) -> dict[str, Any]:
     }
 
 
-@result_format(BUNDLE_FORMAT, CARD_FORMAT)
+@result_format(BUNDLE_FORMAT, CARDS)
 def export_judge(
     checkpoint: Path,
     calibration: dict[str, Any],

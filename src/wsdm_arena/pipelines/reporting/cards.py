@@ -7,7 +7,7 @@ import pandas as pd
 
 from wsdm_arena.cards.data_card import write_data_card
 from wsdm_arena.config.fetching import SourcesConfig
-from wsdm_arena.runs.formats import CARD_FORMAT, result_format
+from wsdm_arena.runs.formats import CARDS, result_format
 
 
 def card_writer(table: str) -> Callable[..., str]:
@@ -17,7 +17,7 @@ def card_writer(table: str) -> Callable[..., str]:
         table: Its name in the catalog.
     """
 
-    @result_format(CARD_FORMAT)
+    @result_format(CARDS)
     def write(
         frame: pd.DataFrame,
         report: dict[str, Any],

@@ -9,11 +9,11 @@ import pandas as pd
 from wsdm_arena.analysis.datasets import TableSummary
 from wsdm_arena.analysis.tables import CascadeAnalysis, JudgeAnalysis
 from wsdm_arena.config import PreferencesConfig, ReportingConfig
+from wsdm_arena.runs.formats import ANALYSES, SCORES, result_format
 from wsdm_arena.scoring.comparisons import compare_judges
 from wsdm_arena.scoring.scoreboard import (
     NEW_PROMPTS,
     Measurement,
-    Provenance,
     ScoreboardRow,
     baseline_rows,
     baseline_rows_on_test_pairs,
@@ -26,6 +26,7 @@ from wsdm_arena.scoring.scoreboard_table import render_comparisons, render_score
 logger = logging.getLogger(__name__)
 
 
+@result_format(SCORES)
 def score_baselines_on_battles(
     battles: pd.DataFrame,
     test_pairs: pd.DataFrame,
@@ -40,13 +41,7 @@ def score_baselines_on_battles(
     On the held-out fold, and on the test pairs where their votes are known.
     """
     fold = preferences.held_out_fold
-    how = Measurement(
-        truth=simulated_truth,
-        confidence=reporting.confidence,
-        num_bootstrap_samples=reporting.bootstrap_samples,
-        seed=seed,
-        provenance=Provenance(**run_context),
-    )
+    how = Measurement.of(reporting, truth=simulated_truth, seed=seed, run_context=run_context)
     votes = known_votes(test_pairs, simulated_truth)
     new = votes[~votes["prompt"].isin(battles["prompt"])]
     on_new = baseline_rows_on_test_pairs(battles, new, fold=fold, dataset=NEW_PROMPTS, how=how)
@@ -57,6 +52,7 @@ def score_baselines_on_battles(
     )
 
 
+@result_format(SCORES)
 def compare_on_held_out_fold(
     battles: pd.DataFrame,
     preferences: PreferencesConfig,
@@ -77,19 +73,21 @@ def compare_on_held_out_fold(
     )
 
 
+@result_format(SCORES)
 def build_scoreboard(comparisons: list[dict[str, Any]], **scores: list[ScoreboardRow]) -> dict[str, Any]:
     """Put all rows together.
 
     Returns:
         ``scoreboard`` (rows), ``scoreboard_table`` (the same for people, and below it the comparisons with teachers).
     """
-    rows = merge_rows(*scores.values())
+    rows = sorted(merge_rows(*scores.values()), key=lambda row: slice_of(row) != "")  # whole datasets first
     with_teachers = [row for row in comparisons if row["second"].startswith("teacher.")]
     table = render_scoreboard(rows) + render_comparisons(with_teachers)
     logger.info("\n%s", table)
     return {"scoreboard": rows, "scoreboard_table": table}
 
 
+@result_format(ANALYSES)
 def draw_scoreboard(scoreboard: list[ScoreboardRow]) -> dict[str, Any]:
     """Draw accuracy, over all battles and by slice."""
     from wsdm_arena.analysis.figures import draw_accuracy, draw_slices  # import plotly, as all below do
@@ -97,16 +95,19 @@ def draw_scoreboard(scoreboard: list[ScoreboardRow]) -> dict[str, Any]:
     return {"accuracy_plot": draw_accuracy(scoreboard), "slices_plot": draw_slices(scoreboard)}
 
 
+@result_format(ANALYSES)
 def collect_judges(**analyses: JudgeAnalysis) -> list[JudgeAnalysis]:
     """Put the analyses of all judges together, in the recipe's order."""
     return list(analyses.values())
 
 
+@result_format(ANALYSES)
 def collect_cascades(**analyses: CascadeAnalysis) -> list[CascadeAnalysis]:
     """Put the analyses of all cascades together."""
     return list(analyses.values())
 
 
+@result_format(ANALYSES)
 def collect_training_metrics(**metrics: pd.DataFrame) -> pd.DataFrame:
     """Put what trainings logged one below the other; column ``training`` says whose a row is.
 
@@ -115,6 +116,7 @@ def collect_training_metrics(**metrics: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table.assign(training=_dotted(name)) for name, table in metrics.items()], ignore_index=True)
 
 
+@result_format(ANALYSES)
 def summarize_data(**tables: pd.DataFrame) -> dict[str, TableSummary]:
     """Count what the run learned from and was scored on."""
     from wsdm_arena.analysis.datasets import summarize_tables
@@ -122,6 +124,7 @@ def summarize_data(**tables: pd.DataFrame) -> dict[str, TableSummary]:
     return summarize_tables(tables)
 
 
+@result_format(ANALYSES)
 def draw_judges(judges: list[JudgeAnalysis], scoreboard: list[ScoreboardRow]) -> dict[str, Any]:
     """Draw how far judges may be trusted: calibration, order, length, abstention."""
     from wsdm_arena.analysis.figures import draw_abstention, draw_calibration, draw_length_bias, draw_swap_audit
@@ -134,6 +137,7 @@ def draw_judges(judges: list[JudgeAnalysis], scoreboard: list[ScoreboardRow]) ->
     }
 
 
+@result_format(ANALYSES)
 def draw_cascades(cascades: list[CascadeAnalysis]) -> Any:
     """Draw what reading pairs twice is worth, and costs."""
     from wsdm_arena.analysis.figures import draw_cascade_frontier
@@ -141,6 +145,7 @@ def draw_cascades(cascades: list[CascadeAnalysis]) -> Any:
     return draw_cascade_frontier(cascades)
 
 
+@result_format(ANALYSES)
 def draw_paired_tests(comparisons: list[dict[str, Any]]) -> Any:
     """Draw the differences between judges."""
     from wsdm_arena.analysis.figures import draw_comparisons
@@ -148,6 +153,7 @@ def draw_paired_tests(comparisons: list[dict[str, Any]]) -> Any:
     return draw_comparisons(comparisons)
 
 
+@result_format(ANALYSES)
 def draw_training(training_metrics: pd.DataFrame) -> Any:
     """Draw the learning curves of all trainings."""
     from wsdm_arena.analysis.figures import draw_learning_curves
@@ -155,6 +161,7 @@ def draw_training(training_metrics: pd.DataFrame) -> Any:
     return draw_learning_curves(_by_training(training_metrics))
 
 
+@result_format(ANALYSES)
 def write_report(
     scoreboard: list[ScoreboardRow],
     comparisons: list[dict[str, Any]],

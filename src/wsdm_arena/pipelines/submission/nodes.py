@@ -1,6 +1,7 @@
 """Nodes of the submission; the library does the work."""
 
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,14 +12,13 @@ from wsdm_arena.analysis.tables import CascadeAnalysis
 from wsdm_arena.config import LauncherConfig, PreferencesConfig, ReportingConfig, SubmissionConfig
 from wsdm_arena.progress import show_progress
 from wsdm_arena.prompts.store import TokenStore
-from wsdm_arena.runs.formats import TOKENS_FORMAT, result_format
+from wsdm_arena.runs.formats import ANALYSES, SCORES, TOKENS_FORMAT, result_format
 from wsdm_arena.scoring import cascade_plan
 from wsdm_arena.scoring.cascade import CascadeError
 from wsdm_arena.scoring.scoreboard import (
     NEW_PROMPTS,
     TEST_PAIRS,
     Measurement,
-    Provenance,
     ScoreboardRow,
     known_votes,
     slice_of,
@@ -124,6 +124,7 @@ def judge_test_pairs(
     return {"verdicts": result.verdicts, "report": result.report.to_dict()}
 
 
+@result_format(SCORES)
 def evaluate_verdicts(
     verdicts: pd.DataFrame,
     test_pairs: pd.DataFrame,
@@ -137,13 +138,7 @@ def evaluate_verdicts(
 ) -> list[ScoreboardRow]:
     """Score the cascade on the test pairs where their votes are known, and on those whose prompt no battle asks."""
     votes = known_votes(test_pairs, simulated_truth)
-    how = Measurement(
-        truth=simulated_truth,
-        confidence=reporting.confidence,
-        num_bootstrap_samples=reporting.bootstrap_samples,
-        seed=seed,
-        provenance=Provenance(**run_context),
-    )
+    how = Measurement.of(reporting, truth=simulated_truth, seed=seed, run_context=run_context)
     parts = {TEST_PAIRS: votes, NEW_PROMPTS: votes[~votes["prompt"].isin(battles["prompt"])]}
     return [
         row
@@ -160,6 +155,7 @@ def evaluate_verdicts(
     ]
 
 
+@result_format(ANALYSES)
 def analyse_cascade(
     cascade: dict[str, Any],
     report: dict[str, Any],
@@ -169,6 +165,7 @@ def analyse_cascade(
     seed: int,
     *,
     stage: str,
+    read_by: Mapping[str, str],
     **predictions: pd.DataFrame,
 ) -> CascadeAnalysis:
     """Find out on the held-out fold what each share of pairs that are read twice would be worth, and cost.
@@ -183,6 +180,7 @@ def analyse_cascade(
         battles[battles["fold"] == preferences.held_out_fold],
         report,
         stage=stage,
+        read_by=read_by,
         num_test_pairs=report["num_rows"],
         confidence=reporting.confidence,
         num_bootstrap_samples=reporting.bootstrap_samples,

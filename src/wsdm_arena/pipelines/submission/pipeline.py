@@ -23,6 +23,7 @@ def create_pipeline(roster: RosterConfig) -> Pipeline:
 def _create_submission(stage: str, roster: RosterConfig) -> Pipeline:
     bundles = {judge: f"{stage}.{judge}.bundle" for judge in roster.students}
     predictions = {judge: f"{_stage_to_plan_on(stage, judge, roster)}.{judge}.predictions" for judge in roster.students}
+    read_by = {judge: entry.removesuffix(".predictions") for judge, entry in predictions.items()}
     return Pipeline(
         [
             Node(
@@ -65,7 +66,7 @@ def _create_submission(stage: str, roster: RosterConfig) -> Pipeline:
                 name="evaluate",
             ),
             Node(
-                _for_stage(analyse_cascade, stage),
+                _for_stage(analyse_cascade, stage, read_by=read_by),
                 {
                     "cascade": "cascade",
                     "report": "report",
@@ -100,6 +101,6 @@ def _stage_to_plan_on(stage: str, judge: str, roster: RosterConfig) -> str:
     return HELD_OUT_VARIANT if stage == "final" and judge in roster.judges_of(HELD_OUT_VARIANT) else "student"
 
 
-def _for_stage(function: Callable[..., Any], stage: str) -> Callable[..., Any]:
+def _for_stage(function: Callable[..., Any], stage: str, **settled: Any) -> Callable[..., Any]:
     """A node function with its stage settled: Kedro cannot validate ``params:x`` and ``params:x.y`` side by side."""
-    return update_wrapper(partial(function, stage=stage), function)
+    return update_wrapper(partial(function, stage=stage, **settled), function)
