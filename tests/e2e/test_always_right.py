@@ -169,5 +169,5 @@ def test_a_forgotten_node_runs_again(copy):
     done = copy.run()
     assert "nothing to train" in said(done)
     assert {node for node in copy.outcomes()["done"] if node.startswith("teacher.llama.")} == {
-        f"teacher.llama.{step}" for step in ("select", "tokenize", "train", "evaluate")
+        f"teacher.llama.{step}" for step in ("select", "tokenize", "train", "evaluate", "analyse", "draw")
     }

@@ -111,7 +111,8 @@ def test_the_offline_competition_submits_what_the_pipeline_submits(finished, off
     assert submission["id"].tolist() == sample["id"].tolist()
     piped = newest(finished.data_root / "07_model_output" / "submission" / "final" / "submission.csv")
     pd.testing.assert_frame_equal(submission, pd.read_csv(piped, dtype="str"))
-    assert set(said["decided_by"]) == {"both", "gemma"}
+    assert "both" in said["decided_by"]
+    assert set(said["decided_by"]) <= {"both", "gemma"}  # a judge that was hardly trained may be unsure of every pair
 
 
 def test_without_time_every_id_has_a_winner_all_the_same(finished, offline, tmp_path):

@@ -85,7 +85,9 @@ def test_the_order_of_the_students_makes_the_cascades_stale():
         )
     ]
     changed = {name for name in wirings[0] if wirings[0][name] != wirings[1][name]}
-    assert changed == {f"submission.{stage}.{step}" for stage in ("student", "final") for step in ("plan", "judge", "analyse")}
+    assert changed == {
+        f"submission.{stage}.{step}" for stage in ("student", "final") for step in ("plan", "judge", "analyse")
+    }
 
 
 def test_parameters_of_a_function_without_annotations_count():

@@ -12,7 +12,7 @@ from wsdm_arena.runs.entry_names import untranscoded
 from wsdm_arena.runs.excerpts import count_more, show_first
 
 _SHOWN = 5
-_MOST_LAST_NODES = 3
+_MOST_LAST_NODES = 6
 
 
 def check_gap(run: PlannedRun) -> list[str]:
