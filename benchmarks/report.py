@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/report.py [--battles 50000 --bootstrap-samples 1000]
 
-Battles of one fold, each with a prediction in either order (100,000): twelve languages, five sources, forty models,
+Battles of one fold, each with a prediction in either order (100,000): forty languages, five sources, forty models,
 35,000 prompts, soft and hard labels, answers of 1,000 characters (lognormal). Baselines are not part of it. A process
 of its own does the work; seconds and peak memory are those from its first line to the page on disk, with all imports
 and tables; where processor seconds are far fewer, the machine had other work. After that, without a bound: ten judges,
@@ -23,7 +23,7 @@ from pathlib import Path
 MAX_SECONDS, MAX_MEGABYTES = 60, 2_000
 NAMES = ("gemma", "llama")
 NUM_COMPARED = 10
-LANGUAGES = ("en", "ru", "zh", "de", "fr", "es", "ja", "pt", "it", "ko", "vi", "uk")
+LANGUAGES = tuple(f"l{number:02d}" for number in range(40))
 
 
 def write_tables(folder: Path, num_battles: int) -> None:
@@ -39,7 +39,9 @@ def write_tables(folder: Path, num_battles: int) -> None:
         starts = draws.integers(0, 20_000, num_battles)
         return [letters[start : start + length] for start, length in zip(starts, lengths, strict=True)]
 
-    prompts = draws.integers(0, round(0.7 * num_battles), num_battles)
+    num_prompts = round(0.7 * num_battles)
+    repeated = draws.integers(num_prompts, size=num_battles - num_prompts)
+    prompts = draws.permutation(np.append(np.arange(num_prompts), repeated))
     frequencies = 1 / np.arange(1, len(LANGUAGES) + 1)
     margins = draws.normal(0, 1.5, num_battles)
     first = (draws.random(num_battles) < 1 / (1 + np.exp(-margins))).astype(float)

@@ -206,8 +206,9 @@ def test_groups_of_different_sizes_are_drawn_whole():
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
-def test_where_every_draw_would_be_alike_wilsons_interval_stands_in(value):
-    assert bootstrap_interval(np.full(12, value), np.arange(12)) == wilson_interval(12 * value, 12)
+@pytest.mark.parametrize("num", [12, 200])
+def test_where_every_draw_would_be_alike_wilsons_interval_stands_in(value, num):
+    assert bootstrap_interval(np.full(num, value), np.arange(num)) == wilson_interval(num * value, num)
 
 
 def test_bootstrap_interval_of_one_group_and_of_nothing():
