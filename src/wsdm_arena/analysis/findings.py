@@ -7,7 +7,6 @@ import pandas as pd
 
 from wsdm_arena.analysis.datasets import TableSummary
 from wsdm_arena.analysis.figures.comparisons import SIGNIFICANCE, adjusted_p_values
-from wsdm_arena.analysis.figures.learning import smoothed
 from wsdm_arena.analysis.figures.names import (
     CEILING,
     SUBMISSION_STAGE,
@@ -24,20 +23,24 @@ from wsdm_arena.analysis.figures.names import (
 )
 from wsdm_arena.analysis.figures.theme import interval, p_text, percent, points
 from wsdm_arena.analysis.tables import CascadeAnalysis, JudgeAnalysis
-from wsdm_arena.scoring.scoreboard import ScoreboardRow, slice_of
+from wsdm_arena.scoring.scoreboard import NEW_PROMPTS, TEST_PAIRS, ScoreboardRow, slice_of
 
 NO_JUDGE = "No judge has been scored on battles that it has not seen, so nothing here says how good one is."
 
 
 def best_honest(rows: Sequence[ScoreboardRow]) -> ScoreboardRow | None:
     """The most accurate judge on the held-out battles, of those that have not been trained on them."""
+    return max(honest_rows(rows), key=lambda row: row["accuracy"], default=None)
+
+
+def honest_rows(rows: Sequence[ScoreboardRow]) -> list[ScoreboardRow]:
+    """Judges on the held-out battles that have not been trained on them."""
     dataset = held_out_dataset([row for row in rows if not row["seen_in_training"]])
-    honest = [
+    return [
         row
         for row in rows
         if row["dataset"] == dataset and not (is_baseline(row) or is_start(row) or row["seen_in_training"])
     ]
-    return max(honest, key=lambda row: row["accuracy"], default=None)
 
 
 def baselines_beside(row: ScoreboardRow, rows: Sequence[ScoreboardRow]) -> list[ScoreboardRow]:
@@ -54,9 +57,11 @@ def headline(rows: Sequence[ScoreboardRow]) -> list[str]:
     beside = baselines_beside(best, rows)
     rules = [row for row in beside if not is_ceiling(row)]
     ceilings = [row for row in beside if is_ceiling(row)]
+    others = len(honest_rows(rows))
+    chosen = "The judge" if others == 1 else f"The best of {others} judges"
     first = (
-        f"The best judge that has not seen the held-out battles, {_name(best)}, names the answer that people preferred "
-        f"in {percent(best['accuracy'])} of {best['num_pairs']:,} of them "
+        f"{chosen} that {'has' if others == 1 else 'have'} not seen the held-out battles, {_name(best)}, names the "
+        f"answer that people preferred in {percent(best['accuracy'])} of {best['num_pairs']:,} of them "
         f"({interval(best['accuracy_low'], best['accuracy_high'])})."
     )
     parts = []
@@ -73,10 +78,10 @@ def headline(rows: Sequence[ScoreboardRow]) -> list[str]:
 
 
 def _trust(best: ScoreboardRow) -> str:
-    error = f"its probabilities are off by {100 * best['ece']:.1f} points on average"
+    error = f"calibration error (ECE) is {best['ece']:.3f}"
     if best["flip_rate"] is None:
-        return error[0].upper() + error[1:] + "; it read each pair in one order only."
-    return f"When the two answers change places it changes {percent(best['flip_rate'])} of its verdicts, and {error}."
+        return f"Its {error}; it read each pair in one order only."
+    return f"When the two answers change places it changes {percent(best['flip_rate'])} of its verdicts; its {error}."
 
 
 def accuracy_finding(rows: Sequence[ScoreboardRow]) -> str:
@@ -92,14 +97,22 @@ def accuracy_finding(rows: Sequence[ScoreboardRow]) -> str:
     if CEILING in beside:
         parts.append(f"{points(best['accuracy'] - beside[CEILING]['accuracy'])} against the ceiling")
     sentence = f"{_name(best)} stands at {', '.join([percent(best['accuracy']), *parts])}."
+    return " ".join(part for part in (sentence, _cascades_on_test_pairs(rows)) if part)
+
+
+def _cascades_on_test_pairs(rows: Sequence[ScoreboardRow]) -> str:
+    """All of them side by side, on test pairs whose prompt no battle asks if these are known apart."""
     cascades = [row for row in rows if row["stage"] == SUBMISSION_STAGE and not slice_of(row)]
-    if cascades:
-        row = max(cascades, key=lambda row: (row["num_pairs"], row["accuracy"]))
-        sentence += (
-            f" On {row['num_pairs']:,} test pairs the {plain(row['judge'])} cascade is right in {percent(row['accuracy'])}"
-            f" ({interval(row['accuracy_low'], row['accuracy_high'])})."
-        )
-    return sentence
+    new = [row for row in cascades if row["dataset"] == NEW_PROMPTS]
+    shown = new or [row for row in cascades if row["dataset"] == TEST_PAIRS]
+    if not shown:
+        return ""
+    which = "test pairs with prompts that no battle asks" if new else "test pairs, whose prompts battles may ask, too"
+    said = ", ".join(
+        f"{plain(row['judge'])} {percent(row['accuracy'])} ({interval(row['accuracy_low'], row['accuracy_high'])})"
+        for row in shown
+    )
+    return f"Cascades on {shown[0]['num_pairs']:,} {which}: {said}."
 
 
 def slices_finding(rows: Sequence[ScoreboardRow]) -> str:
@@ -120,11 +133,9 @@ def slices_finding(rows: Sequence[ScoreboardRow]) -> str:
     high, low = (choose(parts, key=lambda row: row["accuracy"]) for choose in (max, min))
     if high is low:
         return f"By {kind_name(kind)} there is only one part that is large enough: {_part(kind, high)}."
-    apart = high["accuracy_low"] > low["accuracy_high"]
-    verdict = "more than their intervals explain" if apart else "their intervals overlap"
     return (
         f"By {kind_name(kind)}, {_name(best)} is right most often for {_part(kind, high)} and least often for "
-        f"{_part(kind, low)}: {verdict}."
+        f"{_part(kind, low)}; of {len(parts)} parts some lie apart by chance alone."
     )
 
 
@@ -138,12 +149,14 @@ def calibration_finding(analysis: JudgeAnalysis | None) -> str:
     if analysis is None:
         return NO_JUDGE
     of = analysis["calibration"]
-    change = "halves" if of["after"]["ece"] < of["before"]["ece"] / 2 else "lowers"
-    change = change if of["after"]["ece"] < of["before"]["ece"] else "does not lower"
+    if of["note"]:
+        return f"The temperature of {_name(analysis)} is not to be relied on: {of['note']}."
+    before, after = of["before"], of["after"]
     return (
-        f"A temperature of {of['temperature']:.2f} {change} the calibration error of {_name(analysis)}: ECE "
-        f"{of['before']['ece']:.3f} → {of['after']['ece']:.3f}, log loss {of['before']['log_loss']:.3f} → "
-        f"{of['after']['log_loss']:.3f} nats, on {of['num_judged']:,} battles that the temperature was not fitted on."
+        f"Temperature {of['temperature']:.2f} takes {_name(analysis)} from a log loss of {before['log_loss']:.3f} to "
+        f"{after['log_loss']:.3f} nats and from an ECE of {before['ece']:.3f} to {after['ece']:.3f}, on "
+        f"{of['num_judged']:,} battles that it was not fitted on; an honest judge would show an ECE of about "
+        f"{after['ece_by_chance']:.3f} there by chance."
     )
 
 
@@ -160,8 +173,8 @@ def swap_finding(analysis: JudgeAnalysis | None) -> str:
     )
     return (
         f"{_name(analysis)} changes {percent(swap['flip_rate']['value'])} of its verdicts "
-        f"({interval(swap['flip_rate']['low'], swap['flip_rate']['high'])}) when the answers change places, and names the "
-        f"one that is shown first in {percent(first['value'])} of its readings: it favours {leaning}."
+        f"({interval(swap['flip_rate']['low'], swap['flip_rate']['high'])}) when the answers change places, and names "
+        f"the one that is shown first in {percent(first['value'])} of its readings: it favours {leaning}."
     )
 
 
@@ -170,11 +183,19 @@ def length_finding(analysis: JudgeAnalysis | None) -> str:
     if analysis is None:
         return NO_JUDGE
     of = analysis["length"]
-    longer, shorter = of["accuracy_longer_won"]["value"], of["accuracy_shorter_won"]["value"]
+    longer, shorter = of["accuracy_longer_won"], of["accuracy_shorter_won"]
+    if not (of["names_longer"]["num_battles"] and of["longer_won"]["num_battles"]):
+        return "There are no battles whose answers differ in length."
+    sentence = (
+        f"{_name(analysis)} names the longer answer in {percent(of['names_longer']['value'])} of battles, people "
+        f"prefer it in {percent(of['longer_won']['value'])}"
+    )
+    if not (longer["num_battles"] and shorter["num_battles"]):
+        return f"{sentence}; all battles were won by the {'longer' if longer['num_battles'] else 'shorter'} answer."
     return (
-        f"{_name(analysis)} names the longer answer in {percent(of['names_longer']['value'])} of battles, people prefer "
-        f"it in {percent(of['longer_won']['value'])}; it is right in {percent(longer)} of battles that the longer answer "
-        f"won and in {percent(shorter)} of those that the shorter one won ({points(longer - shorter)} points)."
+        f"{sentence}; it is right in {percent(longer['value'])} of battles that the longer answer won and in "
+        f"{percent(shorter['value'])} of those that the shorter one won "
+        f"({points(longer['value'] - shorter['value'])} points)."
     )
 
 
@@ -185,9 +206,9 @@ def abstention_finding(analysis: JudgeAnalysis | None) -> str:
     curve = analysis["abstention"]["points"]
     half = min(curve, key=lambda point: abs(point["coverage"] - 0.5))
     return (
-        f"If {_name(analysis)} answers only the {percent(half['coverage'], digits=0)} of battles that it is surest of "
-        f"(from {percent(half['confidence'], digits=0)} on), {percent(half['risk'])} of its verdicts are wrong, instead "
-        f"of {percent(curve[-1]['risk'])} of all."
+        f"If {_name(analysis)} answers only the {percent(half['coverage'], digits=0)} of battles that it is surest "
+        f"of (from {percent(half['confidence'], digits=0)} on), {percent(half['risk'])} of its verdicts are wrong, "
+        f"instead of {percent(curve[-1]['risk'])} of all."
     )
 
 
@@ -198,26 +219,32 @@ def cascade_finding(cascades: Sequence[CascadeAnalysis]) -> str:
         curve, used = cascade["points"], cascade["in_use"]
         if not curve or used is None or len(cascade["judges"]) < 2:
             continue
-        first, second = (plain(name) for name in cascade["judges"][:2])
+        first, second = (plain(cascade["read_by"][name]) for name in cascade["judges"][:2])
         sentences.append(
-            f"{plain(cascade['stage']).capitalize()}: {first} alone is right in {percent(curve[0]['accuracy']['value'])}; "
-            f"with {second} reading {percent(used['share'])} of pairs, too, {percent(used['accuracy']['value'])}; with "
-            f"both reading everything {percent(curve[-1]['accuracy']['value'])}."
+            f"{plain(cascade['stage']).capitalize()} cascade: {first} alone is right in "
+            f"{percent(curve[0]['accuracy']['value'])}; with {second} reading {percent(used['share'])} of pairs, too, "
+            f"{percent(used['accuracy']['value'])}; with both reading everything "
+            f"{percent(curve[-1]['accuracy']['value'])}."
         )
+        if any(who != f"{cascade['stage']}.{judge}" for judge, who in cascade["read_by"].items()):
+            sentences.append("These judges stand in for those submitted, which have seen the battles.")
+        if cascade["is_fitted"]:
+            sentences.append("Its weights and threshold were fitted on these very battles, which flatters it.")
     return " ".join(sentences) or "No cascade of two judges has been analysed."
 
 
 def comparison_finding(comparisons: Sequence[Mapping[str, Any]]) -> str:
     """How many differences are real, and which is the largest."""
-    real = [row for row, p in zip(comparisons, adjusted_p_values(comparisons), strict=True) if p < SIGNIFICANCE]
+    adjusted = adjusted_p_values(comparisons)
+    real = [(row, p) for row, p in zip(comparisons, adjusted, strict=True) if p < SIGNIFICANCE]
     if not comparisons:
         return "There are no two judges to compare that have not seen the battles."
     sentence = f"Of {_count(len(comparisons), 'pair')} of judges, {len(real)} differ by more than chance explains."
     if real:
-        row = max(real, key=lambda row: abs(row["difference"]))
+        row, p_value = max(real, key=lambda found: abs(found[0]["difference"]))
         sides = (row["first"], row["second"]) if row["difference"] > 0 else (row["second"], row["first"])
         better, worse = map(plain, sides)
-        by = f"{100 * abs(row['difference']):.1f} points, {p_text(row['p_value'])}"
+        by = f"{100 * abs(row['difference']):.1f} points, {p_text(p_value)} adjusted"
         sentence += f" The largest of these: {better} is better than {worse} by {by}."
     return sentence
 
@@ -229,11 +256,9 @@ def training_finding(metrics: Mapping[str, pd.DataFrame]) -> str:
         return "No training has logged anything."
     tokens = sum(int(table["tokens"].iloc[-1]) for table in logged.values() if "tokens" in table)
     seconds = sum(float(table["elapsed_s"].iloc[-1]) for table in logged.values() if "elapsed_s" in table)
-    falls = {name: smoothed(table["loss"].dropna()) for name, table in logged.items()}
-    name = max(falls, key=lambda name: float(falls[name].iloc[0] - falls[name].iloc[-1]))
     return (
-        f"{_count(len(logged), 'training')} read {tokens:,} tokens in {_duration(seconds)}; the loss fell most for "
-        f"{plain(name)}, from {falls[name].iloc[0]:.3f} to {falls[name].iloc[-1]:.3f} nats."
+        f"{_count(len(logged), 'training')} read {tokens:,} tokens in {_duration(seconds)}. Losses of different stages "
+        "are on different battles and labels, so only the course of each line says something."
     )
 
 

@@ -178,7 +178,8 @@ def _tiles(rows: Sequence[ScoreboardRow]) -> list[dict[str, str]]:
         tiles.append({"value": difference, "name": f"points against {name}", "note": note})
     if best["flip_rate"] is not None:
         tiles.append({"value": percent(best["flip_rate"]), "name": "verdicts that flip", "note": "with the order"})
-    tiles.append({"value": f"{best['ece']:.3f}", "name": "calibration error (ECE)", "note": "0 is honest"})
+    error = {"value": f"{best['ece']:.3f}", "name": "calibration error (ECE)", "note": "chance keeps it above 0"}
+    tiles.append(error)
     return tiles
 
 
@@ -272,14 +273,14 @@ _QUESTIONS = {
         "Can its probabilities be trusted?",
         "Battles are grouped by how sure the judge is. If it says 80%, it should be right in 80%: on the diagonal. "
         "Below the diagonal it is too sure of itself. One number, the temperature, mends what can be mended; it is "
-        "fitted on one half of the held-out prompts, and the coloured line shows the other half. ECE is the mean distance from "
-        "the diagonal.",
+        "fitted on one half of the held-out prompts, and the coloured line shows the other half. ECE is the mean "
+        "distance from the diagonal; chance alone keeps it above zero.",
     ),
     "swap": (
         "Does the order matter?",
-        "Every pair is read twice, with either answer first. The left panel counts verdicts that change with the order, "
-        "the right one says by how much the two probabilities contradict each other: zero for a judge to whom the order "
-        "means nothing. All other figures average the two readings.",
+        "Every pair is read twice, with either answer first. The left panel counts verdicts that change with the "
+        "order, the right one says how far the probability of an answer moves with it: not at all for a judge to whom "
+        "the order means nothing. All other figures average the two readings.",
     ),
     "length": (
         "Does it like long answers?",
@@ -290,8 +291,8 @@ _QUESTIONS = {
     "abstention": (
         "When should it abstain?",
         "A judge that may say “I do not know” about battles it is least sure of makes fewer errors on the rest. "
-        "Read from the right: at 100% it answers everything, further left only what it is surest of. The lower the line, the "
-        "better it knows what it does not know.",
+        "Read from the right: at 100% it answers everything, further left only what it is surest of. The lower the "
+        "line, the better it knows what it does not know.",
     ),
     "cascades": (
         "What does a second judge buy?",
@@ -303,7 +304,8 @@ _QUESTIONS = {
         "Which differences are real?",
         "Two judges are compared on the very same battles, which tells more than two intervals side by side. A dot is "
         "the difference in accuracy; filled ones are real after allowing for the number of pairs tested (McNemar's "
-        "exact test, false discovery rate 5%), in the colour of the better judge. Judges that have seen the battles are not compared.",
+        "exact test, or Student's t over prompts where some are asked twice; false discovery rate 5%), in the colour "
+        "of the better judge. Judges that have seen the battles are not compared.",
     ),
     "training": (
         "How did training go?",

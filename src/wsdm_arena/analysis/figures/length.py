@@ -74,7 +74,7 @@ def _name(analysis: JudgeAnalysis) -> str:
 
 def _votes(bins: Sequence[LengthBin]) -> go.Scatter:
     votes = [part["vote"] for part in bins]
-    values, lows, highs = ([vote[key] for vote in votes] for key in ("value", "low", "high"))  # type: ignore[literal-required]
+    values, lows, highs = ([vote[key] for vote in votes] for key in ("value", "low", "high"))
     return go.Scatter(
         x=[label(part["label"]) for part in bins],
         y=values,

@@ -75,10 +75,10 @@ def dataset_of(row: ScoreboardRow) -> str:
 
 
 def held_out_dataset(rows: Iterable[ScoreboardRow]) -> str | None:
-    """The dataset that most judges are scored on; None where there is no judge."""
+    """The dataset that most judges are scored on, cascades apart; None where there is no judge."""
     counts: dict[str, int] = {}
     for row in rows:
-        if not slice_of(row) and not is_baseline(row) and not is_start(row):
+        if not (slice_of(row) or is_baseline(row) or is_start(row) or row["stage"] == SUBMISSION_STAGE):
             counts[row["dataset"]] = counts.get(row["dataset"], 0) + 1
     return max(counts, key=lambda dataset: counts[dataset]) if counts else None
 
