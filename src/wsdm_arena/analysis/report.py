@@ -154,8 +154,8 @@ def _figure_json(figure: "Figure") -> dict[str, Any]:
     layout = content["layout"]
     layout.pop("title", None)
     layout["height"] = layout["meta"]["height"]
-    has_heading = bool(layout.get("annotations")) or bool(layout.get("updatemenus"))
-    layout["margin"] = {"l": 12, "r": 56, "t": 30 if has_heading else 12, "b": 44}
+    lines = [1 + annotation["text"].count("<br>") for annotation in layout.get("annotations", ())]
+    layout["margin"] = {"l": 12, "r": 56, "t": 12 + 18 * max(lines, default=bool(layout.get("updatemenus"))), "b": 44}
     if layout.get("updatemenus"):
         layout["margin"]["t"] = 50 + layout["updatemenus"][0]["pad"]["b"] - 14
     return {"data": content["data"], "layout": layout}

@@ -64,6 +64,7 @@ def draw_calibration(analyses: Sequence[JudgeAnalysis], *, colors: Mapping[str, 
 def draw_reliability(analysis: JudgeAnalysis) -> go.Figure:
     """Draw :func:`draw_calibration` for one judge."""
     figure = draw_calibration([analysis])
+    figure.update_layout(margin_t=88)  # below the figure's title stand the two lines of the panel's
     return style(figure, title=f"Reliability of {label(training_name(analysis))}", height=380)
 
 
