@@ -191,7 +191,8 @@ def bootstrap_interval(
     _, numbers = np.unique(np.asarray(groups).astype(str), return_inverse=True)
     sums, sizes = np.bincount(numbers, weights=values), np.bincount(numbers).astype(np.float64)
     if len(sums) < MIN_BOOTSTRAP_GROUPS or np.ptp(values) == 0:
-        return wilson_interval(float(values.mean()) * len(sums), len(sums), confidence=confidence)
+        low, high = wilson_interval(float(values.mean()) * len(sums), len(sums), confidence=confidence)
+        return min(low, float(values.mean())), max(high, float(values.mean()))  # but for rounding they are that already
 
     def mean(drawn_sums: np.ndarray, drawn_sizes: np.ndarray, axis: int = -1) -> np.ndarray:
         return drawn_sums.sum(axis=axis) / drawn_sizes.sum(axis=axis)

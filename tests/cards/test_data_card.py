@@ -10,7 +10,8 @@ from wsdm_arena.cards.outcomes import Outcome, read_label_origins, read_outcomes
 from wsdm_arena.cards.tables import TABLES
 from wsdm_arena.config.fetching import SourcesConfig
 from wsdm_arena.pipelines.reporting.cards import card_writer
-from wsdm_arena.runs.formats import CARDS, result_format_of
+from wsdm_arena.runs.formats import result_format_of
+from wsdm_arena.runs.source_code import CARDS
 
 SECRET = "my phone number is 0123"
 

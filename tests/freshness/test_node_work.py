@@ -122,7 +122,7 @@ def test_every_kind_of_work_has_its_number_on_the_nodes_that_do_it():
     from kedro.framework.project import pipelines
     from kedro.framework.startup import bootstrap_project
 
-    from wsdm_arena.runs import formats
+    from wsdm_arena.runs import formats, source_code
     from wsdm_arena.runs.formats import result_format_of
     from wsdm_arena.session import UpToDateSession
 
@@ -133,10 +133,10 @@ def test_every_kind_of_work_has_its_number_on_the_nodes_that_do_it():
     assert result_format_of(nodes["teacher.gemma.train"].func) == str(formats.TRAINING_FORMAT)
     assert result_format_of(nodes["teacher.gemma.tokenize"].func) == str(formats.TOKENS_FORMAT)
     assert result_format_of(nodes["collected_labels.gemma.score"].func) == str(formats.SCORING_FORMAT)
-    assert result_format_of(nodes["export.final.gemma.export"].func) == f"{formats.BUNDLE_FORMAT}.{formats.CARDS}"
-    assert result_format_of(nodes["teacher.gemma.evaluate"].func) == formats.SCORES
-    assert result_format_of(nodes["teacher.gemma.analyse"].func) == formats.ANALYSES
-    assert result_format_of(nodes["report.write"].func) == formats.ANALYSES
+    assert result_format_of(nodes["export.final.gemma.export"].func) == f"{formats.BUNDLE_FORMAT}.{source_code.CARDS}"
+    assert result_format_of(nodes["teacher.gemma.evaluate"].func) == source_code.SCORES
+    assert result_format_of(nodes["teacher.gemma.analyse"].func) == source_code.ANALYSES
+    assert result_format_of(nodes["report.write"].func) == source_code.ANALYSES
     assert result_format_of(nodes["backbone.gemma"].func) == str(formats.BACKBONE_FORMAT) == "2"
     assert result_format_of(nodes["generate_answers"].func) == str(formats.ANSWERS_FORMAT)
     assert result_format_of(nodes["submission.final.judge"].func) == f"{formats.TOKENS_FORMAT}.1"

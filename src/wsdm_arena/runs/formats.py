@@ -5,9 +5,7 @@ current ones: neither in their own directories nor in the ledger. A git commit w
 change no result, and a data folder may be used by two clones. What costs seconds is named by its code instead.
 """
 
-import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 TRAINING_FORMAT = 1
@@ -25,32 +23,6 @@ ANSWERS_FORMAT = 1
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_PACKAGE = Path(__file__).parents[1]
-_CODE = (".py", ".j2")
-
-
-def source_digest(*parts: str) -> str:
-    """Name the code of modules and packages, templates included: what takes seconds is done again when it changes.
-
-    Args:
-        parts: Paths below the package, such as ``analysis`` or ``metrics.py``.
-    """
-    digest = hashlib.blake2b(digest_size=6)
-    for part in parts:
-        path = _PACKAGE / part
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.suffix in _CODE:
-                digest.update(f"{file.relative_to(_PACKAGE).as_posix()}\0".encode() + file.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-SCORES = source_digest("metrics.py", "scoring")
-"""Rows of the scoreboard, paired tests."""
-ANALYSES = source_digest("metrics.py", "scoring", "analysis")
-"""What is measured of judges and cascades, and how it is drawn."""
-CARDS = source_digest("cards", "schemas.py")
-"""Model and data cards."""
-
 _ATTRIBUTE = "__result_format__"
 
 
@@ -59,7 +31,7 @@ def result_format(*numbers: int | str) -> Callable[[Function], Function]:
 
     Args:
         numbers: Of the kinds of work that the function does, and one of its own where it computes something itself; or
-            what :func:`source_digest` gives.
+            what :func:`wsdm_arena.runs.source_code.source_digest` gives.
 
     Example:
         >>> @result_format(TOKENS_FORMAT)

@@ -20,7 +20,8 @@ from wsdm_arena.config.pseudo_labels import Order
 from wsdm_arena.preferences.selection import SEEN
 from wsdm_arena.progress import show_progress
 from wsdm_arena.prompts.store import build_token_store
-from wsdm_arena.runs.formats import ANALYSES, SCORES, TOKENS_FORMAT, TRAINING_FORMAT, result_format
+from wsdm_arena.runs.formats import TOKENS_FORMAT, TRAINING_FORMAT, result_format
+from wsdm_arena.runs.source_code import ANALYSES, SCORES
 from wsdm_arena.scoring.scoreboard import Measurement, ScoreboardRow, judge_rows, slice_of
 from wsdm_arena.scoring.table_run import describe_scoring, score_table, scoring_directory
 from wsdm_arena.training.launch import describe_run, launch_training, run_directory

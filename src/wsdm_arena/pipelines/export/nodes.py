@@ -24,7 +24,8 @@ from wsdm_arena.pipelines.export.model_card import describe_judge
 from wsdm_arena.prompts.template import render_template
 from wsdm_arena.prompts.tokenizers import load_tokenizer
 from wsdm_arena.runs.fingerprint import fingerprint, manifest_digest
-from wsdm_arena.runs.formats import BUNDLE_FORMAT, CARDS, result_format
+from wsdm_arena.runs.formats import BUNDLE_FORMAT, result_format
+from wsdm_arena.runs.source_code import CARDS
 from wsdm_arena.runs.work import record_work
 
 logger = logging.getLogger(__name__)

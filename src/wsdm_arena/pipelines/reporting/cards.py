@@ -7,7 +7,8 @@ import pandas as pd
 
 from wsdm_arena.cards.data_card import write_data_card
 from wsdm_arena.config.fetching import SourcesConfig
-from wsdm_arena.runs.formats import CARDS, result_format
+from wsdm_arena.runs.formats import result_format
+from wsdm_arena.runs.source_code import CARDS
 
 
 def card_writer(table: str) -> Callable[..., str]:

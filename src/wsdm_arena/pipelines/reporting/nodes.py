@@ -9,7 +9,8 @@ import pandas as pd
 from wsdm_arena.analysis.datasets import TableSummary
 from wsdm_arena.analysis.tables import CascadeAnalysis, JudgeAnalysis
 from wsdm_arena.config import PreferencesConfig, ReportingConfig
-from wsdm_arena.runs.formats import ANALYSES, SCORES, result_format
+from wsdm_arena.runs.formats import result_format
+from wsdm_arena.runs.source_code import ANALYSES, SCORES
 from wsdm_arena.scoring.comparisons import compare_judges
 from wsdm_arena.scoring.scoreboard import (
     NEW_PROMPTS,

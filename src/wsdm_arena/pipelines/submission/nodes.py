@@ -12,7 +12,8 @@ from wsdm_arena.analysis.tables import CascadeAnalysis
 from wsdm_arena.config import LauncherConfig, PreferencesConfig, ReportingConfig, SubmissionConfig
 from wsdm_arena.progress import show_progress
 from wsdm_arena.prompts.store import TokenStore
-from wsdm_arena.runs.formats import ANALYSES, SCORES, TOKENS_FORMAT, result_format
+from wsdm_arena.runs.formats import TOKENS_FORMAT, result_format
+from wsdm_arena.runs.source_code import ANALYSES, SCORES
 from wsdm_arena.scoring import cascade_plan
 from wsdm_arena.scoring.cascade import CascadeError
 from wsdm_arena.scoring.scoreboard import (
