@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from wsdm_arena.judging.file_request import InputFile, Inputs
+from wsdm_arena.judging.file_request import FileJudgingError, InputFile, Inputs
 from wsdm_arena.judging.pair_texts import PairTexts
 from wsdm_arena.preferences.raw_rows import FAULT_COLUMN, FILE_COLUMN, stream_frames
 from wsdm_arena.preferences.raw_tables import TEXT_COLUMNS
@@ -106,8 +106,14 @@ def stream_parts(parts: Collection[Part], rows_per_part: int) -> Iterator[tuple[
         by_file[part.file][part.number_in_file] = part
     for file, wanted in by_file.items():
         file.require_unchanged()
-        last = max(wanted)
+        last, num_come = max(wanted), 0
         for number, frame in stream_frames(file.path, rows_per_part, required=TEXT_COLUMNS, wanted=wanted):
+            if len(frame) != wanted[number].num_rows:
+                break
             yield wanted[number], PartRows(frame, file)
+            num_come += 1
             if number == last:
                 break
+        file.require_unchanged()
+        if num_come < len(wanted):
+            raise FileJudgingError(f"{file.path} has lost rows while it was judged; give the command again")

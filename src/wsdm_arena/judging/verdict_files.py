@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pandas as pd
 import pyarrow as pa
@@ -41,9 +41,20 @@ def _writing_parquet(path: Path, schema: pa.Schema) -> Iterator[Write]:
 def _writing_csv(path: Path, schema: pa.Schema) -> Iterator[Write]:
     """Nulls are empty cells; numbers have all their digits."""
     with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
+        # The writer quotes what its line ends consist of: with both of them, a lone \r in a text breaks no row.
+        writer = csv.writer(_UnixLines(stream), lineterminator="\r\n")
         writer.writerow(schema.names)
         yield lambda part: writer.writerows(_cells(row) for row in _rows(part, schema))
+
+
+class _UnixLines:
+    """Takes rows that end with ``\\r\\n``, writes them with ``\\n``."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, row: str) -> int:
+        return self._stream.write(row.removesuffix("\r\n") + "\n")
 
 
 @contextmanager
@@ -55,6 +66,16 @@ def _writing_json_lines(path: Path, schema: pa.Schema) -> Iterator[Write]:
                 stream.write(json.dumps(dict(zip(schema.names, row, strict=True)), ensure_ascii=False) + "\n")
 
         yield write
+
+
+class _UnixLines:
+    """Ends the rows of a CSV by a line feed alone; each comes in one piece."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, row: str) -> int:
+        return self._stream.write(row.removesuffix("\r\n") + "\n")
 
 
 def _rows(part: pd.DataFrame, schema: pa.Schema) -> Iterator[tuple[Any, ...]]:
