@@ -1,6 +1,7 @@
 """Files of any format get the verdicts that a Judge gives, through kills, faults and clocks."""
 
 import json
+import os
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +13,14 @@ import pytest
 
 from tests.judging.tiny_bundles import odd_pairs, plain_pairs
 from wsdm_arena import Judge
-from wsdm_arena.judging.exported import ExportedJudge, JudgeError
+from wsdm_arena.judging.exported import ExportedJudge, JudgeError, Placement
 from wsdm_arena.judging.file_judging import FileOptions, judge_files
-from wsdm_arena.judging.file_report import FileSummary
+from wsdm_arena.judging.file_report import FileReport, FileSummary
 from wsdm_arena.judging.file_request import FileJudgingError, examine_inputs
+from wsdm_arena.judging.file_verdicts import VerdictTable
 from wsdm_arena.judging.parts import PartsDirectory
 from wsdm_arena.judging.reading import Budget
+from wsdm_arena.preferences.raw_rows import read_frame
 from wsdm_arena.preferences.raw_tables import RawTableError
 
 TWO = ["probability_a", "probability_b"]
@@ -161,6 +164,25 @@ def test_every_format_is_written_with_all_digits(suffix, desk, expected):
         assert rows[6]["prompt"] == "\x00 a null byte"
 
 
+UGLY = ["a\rb", "\r", "a\nb", "a\r\nb", 'say "x"', "a,b;c\td", "a\x00b", "", " ", "\u2028", "'", "\\", "NA"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_ids_and_kept_texts_come_back_as_they_were(suffix, desk):
+    desk.output = desk.folder / f"verdicts{suffix}"
+    pairs = pd.DataFrame(dict.fromkeys(("id", "prompt", "response_a", "response_b", "note"), UGLY), dtype=object)
+    desk.judge(desk.write(pairs), keep_columns=True, rows_per_part=5)
+    table = read_frame(desk.output)
+    assert table["_fault"].isna().all()
+    for name in ("prompt", "response_a", "response_b", "note"):
+        assert table[name].tolist() == UGLY
+    assert [name or None for name in table["id"].fillna("")] == [name if name.strip() else None for name in UGLY]
+    if suffix == ".csv":
+        content = desk.output.read_bytes()
+        assert content.startswith(b"file,row,id,winner,")
+        assert content.split(b"\n")[0][-1:] != b"\r"
+
+
 def test_own_columns_are_kept_as_texts_under_names_of_their_own(desk):
     pairs = plain_pairs(4).assign(winner="model_b", turns=[1, 2, 3, 4], tags=[["x"], None, [], ["y", "z"]])
     desk.judge(desk.write(pairs), keep_columns=True)
@@ -220,6 +242,7 @@ def test_a_damaged_part_is_read_again(desk, expected, dies_after, caplog):
         ({"calibrated": False}, "calibrated"),
         ({"rows_per_part": 5}, "rows_per_part"),
         ({"names": ("llama",)}, "bundles, weights"),
+        ({"placement": Placement(dtype="bfloat16")}, "dtype"),
         ({"pairs": 30}, "inputs"),
     ],
 )
@@ -247,12 +270,101 @@ def test_a_command_that_failed_before_the_first_part_leaves_no_claim(desk, dies_
     assert desk.verdicts["swap_gap"].isna().all()
 
 
+def test_what_a_removal_cut_short_has_left_is_not_taken_for_anothers_readings(desk, dies_after, monkeypatch):
+    file = desk.write(odd_pairs())
+    dies_after(3)
+    with pytest.raises(KeyboardInterrupt):
+        desk.judge(file, rows_per_part=7)
+    dies_after(100)
+    (desk.parts / "request.json").unlink()
+    summary = desk.judge(file, names=("llama",), rows_per_part=7)
+    assert summary.num_rows_read_now == {"llama": 36}
+    read = desk.verdicts
+    desk.judge(file, names=("llama",), rows_per_part=7)
+    pd.testing.assert_frame_equal(read, desk.verdicts)
+
+
+def test_the_request_is_removed_after_all_readings(desk, monkeypatch):
+    removed: list[str] = []
+    unlink = Path.unlink
+
+    def remember(path: Path, *args: Any, **options: Any) -> None:
+        if path.parent == desk.parts and path.suffix in (".npz", ".json") and path.exists():
+            removed.append(path.suffix)
+        unlink(path, *args, **options)
+
+    monkeypatch.setattr(Path, "unlink", remember)
+    desk.judge(desk.write(odd_pairs()), rows_per_part=7)
+    assert removed == [".npz"] * 6 + [".json"]
+    assert not desk.parts.exists()
+
+
+def test_a_reading_of_another_request_is_read_again(desk, dies_after, caplog):
+    file = desk.write(odd_pairs())
+    dies_after(3)
+    with pytest.raises(KeyboardInterrupt):
+        desk.judge(file, rows_per_part=7)
+    stranger = (desk.parts / "0-000001.npz").read_bytes()
+    dies_after(3)
+    with pytest.raises(KeyboardInterrupt):
+        desk.judge(file, names=("llama",), rows_per_part=7, restart=True)
+    (desk.parts / "0-000001.npz").write_bytes(stranger)
+    dies_after(100)
+    assert desk.judge(file, names=("llama",), rows_per_part=7).num_rows_read_now == {"llama": 36 - 2 * 7}
+    assert "0-000001.npz belongs to another command and is made again" in caplog.text
+
+
+def test_every_entry_of_the_request_keeps_another_command_from_its_readings(tmp_path):
+    request = {"format": 1, "bundles": ["x"], "weights": {"x": 1.0}, "dtype": "torch.float32", "threshold": None}
+    directory = PartsDirectory(tmp_path / "v.csv")
+    for name in request:
+        with directory.begin(request, restart=True):
+            directory.write(0, 0, {"logits": np.zeros(3)}, is_complete=True)
+        with (
+            pytest.raises(FileJudgingError, match=f"; {name} differ"),
+            directory.begin(request | {name: "other"}, restart=False),
+        ):
+            pass
+
+
 def test_a_file_that_changes_meanwhile_is_refused(desk, monkeypatch):
     file = desk.write(odd_pairs())
     inputs = examine_inputs([str(file)], desk.output)
     file.write_text(file.read_text() + "\n")
     with pytest.raises(FileJudgingError, match="was changed while it was judged"):
         judge_files([desk.bundles / "gemma"], inputs, desk.output, FileOptions())
+
+
+@pytest.mark.parametrize("num_left", [35, 28, 20, 0])
+def test_a_file_that_loses_rows_while_verdicts_are_written_makes_no_output(num_left, desk, monkeypatch):
+    file = desk.write(odd_pairs())
+    write = VerdictTable.write
+
+    def shrink(table: VerdictTable, *args: Any) -> FileSummary:
+        lines = file.read_bytes().split(b"\n")
+        status = file.stat()
+        file.write_bytes(b"\n".join(lines[:num_left]).ljust(status.st_size))
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # such as a disk without fine times
+        return write(table, *args)
+
+    monkeypatch.setattr(VerdictTable, "write", shrink)
+    with pytest.raises(FileJudgingError, match=r"pairs\.jsonl has lost rows while it was judged"):
+        desk.judge(file, rows_per_part=7)
+    assert not desk.output.exists()
+
+
+def test_a_file_that_changes_while_verdicts_are_written_makes_no_output(desk, monkeypatch):
+    file = desk.write(odd_pairs())
+    add = FileReport.add
+
+    def rewrite(report: FileReport, *args: Any) -> None:
+        file.write_bytes(file.read_bytes() + b"\n")
+        add(report, *args)
+
+    monkeypatch.setattr(FileReport, "add", rewrite)
+    with pytest.raises(FileJudgingError, match="was changed while it was judged"):
+        desk.judge(file)
+    assert not desk.output.exists()
 
 
 @pytest.mark.parametrize("rows_per_part", [1, 3])

@@ -1,12 +1,12 @@
 """What is judged already of a command's files, so that a killed command goes on: a directory beside the output.
 
-``request.json`` says what is being judged, ``<judge>-<part>.npz`` holds what one judge said of one part of the rows.
-Each file is whole or absent. The directory goes when the output is written.
+``request.json`` says what is being judged, ``<judge>-<part>.npz`` holds what one judge said of one part of the rows and
+of which request. Each file is whole or absent. The directory goes when the output is written, the request last.
 """
 
+import hashlib
 import json
 import logging
-import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsdm_arena.judging.file_request import FileJudgingError
-from wsdm_arena.processes.lock import lock_directory
+from wsdm_arena.processes.lock import LOCK_NAME, lock_directory
 from wsdm_arena.runs.files import replacing_file, write_atomically
 
 logger = logging.getLogger(__name__)
@@ -26,6 +26,8 @@ Reading = dict[str, npt.NDArray[Any]]
 """Arrays by name, each with one entry a row of the part."""
 
 LOCK_WAIT_S = 5.0
+_REQUEST_DIGEST, _IS_COMPLETE = "request_digest", "is_complete"
+"""What a file of a reading says beside its arrays."""
 
 
 class PartsDirectory:
@@ -38,6 +40,7 @@ class PartsDirectory:
     def __init__(self, output: Path) -> None:
         self.path = output.with_name(f"{output.name}.parts")
         self._request_file = self.path / "request.json"
+        self._request_digest = ""
 
     @contextmanager
     def begin(self, request: Mapping[str, Any], *, restart: bool) -> Iterator[bool]:
@@ -59,16 +62,26 @@ class PartsDirectory:
             if restart:
                 self._clear()
             found = self._read_request()
+            if found is None:
+                self._clear()  # a removal was cut short: whose readings these are, nobody knows
             has_readings = any(self.path.glob("*.npz"))  # a command that failed before the first has left nothing
             if found is not None and has_readings:
                 self._require_same(found, dict(request))
             self._remove_leftovers()
-            write_atomically(self._request_file, json.dumps(request, indent=2).encode())
+            content = json.dumps(request, indent=2, sort_keys=True).encode()
+            self._request_digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+            write_atomically(self._request_file, content)
             yield has_readings
 
     def remove(self) -> None:
-        """Drop everything: the output is written."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Drop everything: the output is written. Readings go first, what says whose they are after them."""
+        self._remove_leftovers()
+        for path in (*self.path.glob("*.npz"), self._request_file, self.path / LOCK_NAME):
+            path.unlink(missing_ok=True)
+        try:
+            self.path.rmdir()
+        except OSError as error:
+            logger.warning("%s cannot be removed: %s", self.path, error.strerror or error)
 
     def write(self, judge: int, part: int, reading: Reading, *, is_complete: bool) -> None:
         """Keep what a judge said of a part.
@@ -80,7 +93,8 @@ class PartsDirectory:
             is_complete: False where the clock stopped the judge: another call reads the part again.
         """
         with replacing_file(self._file(judge, part)) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, is_complete=np.array(is_complete), **reading)  # type: ignore[arg-type]
+            own = {_IS_COMPLETE: np.array(is_complete), _REQUEST_DIGEST: np.array(self._request_digest)}
+            np.savez(stream, **own, **reading)  # type: ignore[arg-type]
 
     def read(self, judge: int, part: int, num_rows: int) -> Reading | None:
         """What a judge said of a part; None where it has said nothing, or the file is damaged."""
@@ -97,11 +111,14 @@ class PartsDirectory:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 reading = {name: arrays[name] for name in arrays.files}
-            is_complete = bool(reading.pop("is_complete"))
+            is_complete, request_digest = bool(reading.pop(_IS_COMPLETE)), str(reading.pop(_REQUEST_DIGEST))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             logger.warning("%s cannot be read and is made again: %s", path, error)
+            return None
+        if request_digest != self._request_digest:
+            logger.warning("%s belongs to another command and is made again", path)
             return None
         if any(len(values) != num_rows for values in reading.values()):
             logger.warning("%s does not hold %d rows and is made again", path, num_rows)
@@ -131,8 +148,9 @@ class PartsDirectory:
             )
 
     def _remove_leftovers(self) -> None:
-        for path in self.path.glob(".*.npz.*"):  # of a killed process
-            path.unlink(missing_ok=True)
+        for pattern in (".*.npz.*", ".request.json.*"):  # of a killed process
+            for path in self.path.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def _clear(self) -> None:
         self._request_file.unlink(missing_ok=True)  # first: parts without it belong to nothing

@@ -47,16 +47,6 @@ def _writing_csv(path: Path, schema: pa.Schema) -> Iterator[Write]:
         yield lambda part: writer.writerows(_cells(row) for row in _rows(part, schema))
 
 
-class _UnixLines:
-    """Takes rows that end with ``\\r\\n``, writes them with ``\\n``."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, row: str) -> int:
-        return self._stream.write(row.removesuffix("\r\n") + "\n")
-
-
 @contextmanager
 def _writing_json_lines(path: Path, schema: pa.Schema) -> Iterator[Write]:
     with path.open("w", encoding="utf-8", newline="\n") as stream:
