@@ -13,6 +13,7 @@ import pytest
 
 from tests.judging.tiny_bundles import odd_pairs, plain_pairs
 from wsdm_arena import Judge
+from wsdm_arena.columns import ORDERS
 from wsdm_arena.judging.exported import ExportedJudge, JudgeError, Placement
 from wsdm_arena.judging.file_judging import FileOptions, judge_files
 from wsdm_arena.judging.file_report import FileReport, FileSummary
@@ -547,3 +548,74 @@ def test_a_judge_without_finite_logits_stops_the_command(desk, monkeypatch):
     monkeypatch.setattr(ExportedJudge, "open", broken)
     with pytest.raises(JudgeError, match="no finite logits"):
         desk.judge(desk.write(odd_pairs()), rows_per_part=7)
+
+
+def overflowing(monkeypatch, rows_of: dict[str, list[int]]) -> None:
+    """Some of the rows that a judge reads get no finite logits, by its name; numbered as it reads them, from 0."""
+    opened = ExportedJudge.open
+    num_read = dict.fromkeys(rows_of, 0)
+
+    class Overflow:
+        def __init__(self, name: str, reader: Any) -> None:
+            self.name, self.reader = name, reader
+
+        def read(self, batches: Any) -> Any:
+            for logits in self.reader.read(batches):
+                numbers = range(num_read[self.name], num_read[self.name] + len(logits))
+                num_read[self.name] = numbers.stop
+                for position, number in enumerate(numbers):
+                    if number in rows_of[self.name]:
+                        logits[position] = float("inf")
+                yield logits
+
+    @contextmanager
+    def patched(judge: ExportedJudge, placement: Any) -> Any:
+        with opened(judge, placement) as reader:
+            yield Overflow(judge.name, reader)
+
+    monkeypatch.setattr(ExportedJudge, "open", patched)
+
+
+def short_pairs(number: int) -> pd.DataFrame:
+    texts = {"prompt": "p", "response_a": [f"answer {row}" for row in range(number)], "response_b": "b"}
+    return pd.DataFrame(texts, dtype=object)
+
+
+@pytest.mark.parametrize("cascade", [False, True])
+def test_one_overflow_in_a_small_part_is_one_in_all_rows(cascade, desk, monkeypatch):
+    overflowing(monkeypatch, {"gemma": [3], "llama": []})
+    names = ("gemma", "llama") if cascade else ("gemma",)
+    desk.judge(desk.write(short_pairs(100)), names=names, cascade=cascade, orders=ORDERS, rows_per_part=20)
+    assert desk.verdicts["probability_a"].isna().sum() == (0 if cascade else 1)
+    assert desk.verdicts["winner"].isna().sum() == (0 if cascade else 1)
+
+
+@pytest.mark.parametrize("cascade", [False, True])
+def test_overflows_before_a_kill_count_after_it(cascade, desk, monkeypatch, dies_after):
+    names = ("gemma", "llama") if cascade else ("gemma",)
+    options = {"names": names, "cascade": cascade, "rows_per_part": 20}
+    file = desk.write(short_pairs(100))
+    with monkeypatch.context() as patched:
+        overflowing(patched, {"gemma": [3], "llama": []})
+        dies_after(2)
+        with pytest.raises(KeyboardInterrupt):
+            desk.judge(file, **options)
+    dies_after(100)
+    overflowing(monkeypatch, {"gemma": [0], "llama": []})
+    with pytest.raises(JudgeError, match="gemma: no finite logits for 2 of the 60 pairs"):
+        desk.judge(file, **options)
+
+
+@pytest.mark.parametrize("cascade", [False, True])
+@pytest.mark.parametrize("broken", ["gemma", "llama"])
+def test_one_judge_of_two_without_finite_logits_stops_the_command(broken, cascade, desk, monkeypatch):
+    overflowing(monkeypatch, {"gemma": [], "llama": []} | {broken: list(range(1_000))})
+    with pytest.raises(JudgeError, match=f"{broken}: no finite logits for"):
+        desk.judge(desk.write(odd_pairs()), names=("gemma", "llama"), cascade=cascade, rows_per_part=7)
+
+
+def test_overflows_of_two_judges_are_not_added_up(desk, monkeypatch):
+    overflowing(monkeypatch, {"gemma": [0], "llama": [90]})
+    desk.judge(desk.write(short_pairs(100)), names=("gemma", "llama"), rows_per_part=20)
+    assert sorted(set(desk.verdicts["decided_by"])) == ["gemma", "gemma+llama", "llama"]
+    assert desk.verdicts["winner"].notna().all()

@@ -13,10 +13,11 @@ import pytest
 import wsdm_arena
 from tests.judging.tiny_bundles import ODD_TEXTS, TEMPERATURE, TEMPLATE, TRUNCATION, odd_pairs
 from wsdm_arena import Judge, Verdict
+from wsdm_arena.judging import judge as judge_module
 from wsdm_arena.judging.bundle import BundleError
 from wsdm_arena.judging.cascade import run_cascade
 from wsdm_arena.judging.exported import ExportedJudge, JudgeError
-from wsdm_arena.judging.reading import CascadeJudge
+from wsdm_arena.judging.reading import Budget, CascadeJudge, read_orders
 from wsdm_arena.modeling.checkpoint import load_judge
 from wsdm_arena.preferences.raw_tables import RawTableError
 from wsdm_arena.preferences.test_pairs import build_test_pairs
@@ -311,8 +312,64 @@ def test_a_prompt_that_the_judge_was_not_trained_with_is_refused(field, message,
 def test_a_judge_without_finite_logits_says_so(bundles, tmp_path):
     with Judge.load(bundles / "llama") as judge:
         judge._readers["llama"].judge.head.output.bias.data.fill_(float("nan"))
-        with pytest.raises(JudgeError, match="no finite logits for 1 of 1 pairs"):
+        with pytest.raises(JudgeError, match="llama: no finite logits for 1 of the 1 pairs"):
             judge.compare("p", "a", "b")
+
+
+@pytest.mark.parametrize("cascade", [False, True])
+def test_one_judge_of_two_without_finite_logits_says_so(cascade, bundles):
+    with Judge.load(bundles / "gemma", bundles / "llama", cascade=cascade, threshold=1.0 if cascade else None) as judge:
+        judge._readers["llama"].judge.head.output.bias.data.fill_(float("inf"))
+        with pytest.raises(JudgeError, match="llama: no finite logits"):
+            judge.compare("p", "a", "b")
+        with pytest.raises(JudgeError, match="llama: no finite logits"):
+            judge.compare_many(odd_pairs())
+
+
+def overflow_for(monkeypatch, num_overflows: int) -> None:
+    """The first rows that are read get no finite logits."""
+    left = num_overflows
+
+    def read(*args, **options):
+        nonlocal left
+        logits = read_orders(*args, **options)
+        logits[: min(left, len(logits))] = np.inf
+        left -= min(left, len(logits))
+        return logits
+
+    monkeypatch.setattr(judge_module, "read_orders", read)
+
+
+@pytest.mark.parametrize(("num_overflows", "is_refused"), [(2, False), (3, True)])
+def test_a_hundredth_of_all_pairs_may_overflow_also_where_they_stand_together(
+    num_overflows, is_refused, gemma, monkeypatch
+):
+    overflow_for(monkeypatch, num_overflows)
+    monkeypatch.setattr(judge_module, "PAIRS_AT_A_TIME", 50)
+    pairs = [("p", f"a {number}", "b") for number in range(200)]
+    if is_refused:
+        with pytest.raises(JudgeError, match="gemma: no finite logits for 3 of the 50 pairs"):
+            gemma.compare_many(pairs)
+    else:
+        assert gemma.compare_many(pairs)["winner"].isna().sum() == 2
+
+
+def test_what_is_not_read_in_time_is_not_tokenised_either(bundles, monkeypatch):
+    tokenised = []
+    tokenize = ExportedJudge.tokenize
+
+    def count(judge, pair_ids, texts):
+        tokenised.extend(pair_ids)
+        return tokenize(judge, pair_ids, texts)
+
+    monkeypatch.setattr(ExportedJudge, "tokenize", count)
+    monkeypatch.setattr(judge_module, "PAIRS_AT_A_TIME", 5)
+    monkeypatch.setattr(Budget, "remaining", lambda _: 0.0 if len(tokenised) >= 10 else 1.0)
+    with Judge.load(bundles / "gemma", bundles / "llama", keep_loaded=False) as judge:
+        table = judge.compare_many(odd_pairs())
+    assert len(tokenised) == 10
+    assert table["winner"].notna().sum() <= 10
+    assert len(table) == 36
 
 
 @pytest.mark.parametrize("cascade", [False, True])

@@ -160,6 +160,7 @@ def read_first(
     *,
     max_tokens_per_batch: int,
     on_batch: Callable[[str, int], None] | None = None,
+    is_all: bool = True,
 ) -> Reading:
     """Have the first judge read pairs as they stand, longest first; see :func:`run_cascade`.
 
@@ -169,6 +170,7 @@ def read_first(
         budget: Time that is left.
         max_tokens_per_batch: Packed tokens of a micro-batch.
         on_batch: Told the judge's name and the number of tokens after each micro-batch.
+        is_all: Whether these are all pairs that it reads; see :func:`~wsdm_arena.judging.reading.read_in_time`.
 
     Raises:
         CascadeError: It gives no finite logits for too many pairs.
@@ -176,7 +178,7 @@ def read_first(
     by_length = list(plan_scoring(tokens.lengths, world_size=1, max_tokens=max_tokens_per_batch)[0])
     if budget.is_limited:
         by_length[1:] = by_length[:0:-1]
-    return read_in_time(judge, tokens, "ab", by_length, budget, on_batch)
+    return read_in_time(judge, tokens, "ab", by_length, budget, on_batch, is_all=is_all)
 
 
 def read_second(
@@ -188,6 +190,7 @@ def read_second(
     *,
     max_tokens_per_batch: int,
     on_batch: Callable[[str, int], None] | None = None,
+    is_all: bool = True,
 ) -> Reading:
     """Have the second judge read exchanged what the first is unsure of, the most uncertain pairs first.
 
@@ -199,13 +202,14 @@ def read_second(
         budget: Time that is left; with less than the first judge took to load, the second is not loaded.
         max_tokens_per_batch: Packed tokens of a micro-batch.
         on_batch: Told the judge's name and the number of tokens after each micro-batch.
+        is_all: Whether these are all pairs that it reads; see :func:`~wsdm_arena.judging.reading.read_in_time`.
 
     Raises:
         CascadeError: It gives no finite logits for too many pairs.
     """
     plan = _cut(_hardest_first(first, threshold), tokens.lengths, max_tokens_per_batch)
     least = first.work.seconds_loading
-    return read_in_time(judge, tokens, "ba", plan, budget, on_batch, least_seconds=least)
+    return read_in_time(judge, tokens, "ba", plan, budget, on_batch, least_seconds=least, is_all=is_all)
 
 
 def _check(judges: Sequence[CascadeJudge], pairs: pd.DataFrame, weights: Mapping[str, float]) -> Weights:

@@ -12,7 +12,7 @@ from wsdm_arena.columns import ORDERS
 from wsdm_arena.config.judges import AttentionName
 from wsdm_arena.errors import UserError
 from wsdm_arena.judging.bundle import Bundle, BundleError
-from wsdm_arena.judging.reading import MAX_UNREADABLE_SHARE, open_judge
+from wsdm_arena.judging.reading import open_judge
 from wsdm_arena.modeling.devices import choose_devices, choose_dtype
 from wsdm_arena.modeling.layer_split import SplitJudge
 from wsdm_arena.prompts.battles import BattleTokenizer
@@ -173,19 +173,6 @@ def check_options(
     if tuple(orders) != ORDERS:
         raise JudgeError(f"orders={tuple(orders)}: a cascade's first judge reads 'ab', its second 'ba'; leave it out")
     resolve_threshold((weights[judges[0].name], weights[judges[1].name]), threshold)
-
-
-def require_finite(num_unreadable: int, num_pairs: int) -> None:
-    """Refuse judges that give no finite logits for too many pairs.
-
-    Raises:
-        JudgeError: They are more than :data:`~wsdm_arena.judging.reading.MAX_UNREADABLE_SHARE`.
-    """
-    if num_unreadable > MAX_UNREADABLE_SHARE * num_pairs:
-        raise JudgeError(
-            f"no finite logits for {num_unreadable} of {num_pairs} pairs; float16 overflows with some judges: choose "
-            "dtype bfloat16 or float32. If it is one of them already, the judge's training diverged"
-        )
 
 
 def _names(bundles: Sequence[Bundle]) -> list[str]:

@@ -40,8 +40,9 @@ def judge_files(
 
     Raises:
         BundleError: A bundle is half written, damaged, or of another version or prompt than it says.
-        JudgeError: Bundles and options do not go together, or a judge gives no finite logits for too many rows.
-        CascadeError: The same of a cascade.
+        JudgeError: Bundles and options do not go together, or a judge gives no finite logits for more than 1 % of the
+            rows that it reads.
+        CascadeError: The threshold of a cascade is out of range.
         FileJudgingError: Another command for this output was begun, or an input was changed meanwhile.
         DirectoryInUseError: Another process is writing this output.
     """

@@ -3,7 +3,7 @@
 What a judge says of a part is kept beside the output until all is done, so a killed command goes on where it was.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -13,12 +13,21 @@ import numpy as np
 
 from wsdm_arena.columns import ORDERS
 from wsdm_arena.judging.cascade import read_first, read_second
-from wsdm_arena.judging.exported import ExportedJudge, Placement, require_finite
+from wsdm_arena.judging.exported import ExportedJudge, JudgeError, Placement
 from wsdm_arena.judging.file_parts import Part, PartRows, plan_parts, stream_parts
 from wsdm_arena.judging.file_request import Inputs
 from wsdm_arena.judging.parts import PartsDirectory
 from wsdm_arena.judging.parts import Reading as StoredReading
-from wsdm_arena.judging.reading import BatchReader, Budget, CascadeJudge, JudgeWork, Reading, read_orders
+from wsdm_arena.judging.reading import (
+    BatchReader,
+    Budget,
+    CascadeJudge,
+    JudgeWork,
+    LogitsCheck,
+    Reading,
+    count_readings,
+    read_orders,
+)
 from wsdm_arena.progress import Progress, show_progress
 from wsdm_arena.scoring.cascade import resolve_threshold, select_uncertain
 
@@ -72,7 +81,6 @@ class FileWork:
     directory: PartsDirectory
     num_rows_read_now: dict[str, int] = field(default_factory=dict)
     _seconds_loading: float = 0.0
-    _num_unreadable: int = 0
 
     @cached_property
     def parts(self) -> list[Part]:
@@ -117,6 +125,7 @@ class FileWork:
         missing = [part for part in self.parts if self._is_to_read(number, part)]
         num_rows = self.inputs.num_rows
         num_done = num_rows - sum(part.num_rows for part in missing)
+        check = self._check_stored(number, {part.number for part in missing})
         if number and self.budget.remaining() <= self._seconds_loading:
             return  # it would hardly be loaded before the time is over
         with ExitStack() as stack, self._progress(judge, num_done) as progress:
@@ -130,10 +139,35 @@ class FileWork:
                     self._seconds_loading = self.budget.elapsed() - before
                 advance = partial(_advance, progress, num_done, num_rows)
                 reading = self._read(number, part, rows, reader, advance)
+                check.count(*self._count(reading))
                 self.directory.write(number, part.number, reading, is_complete=self.budget.remaining() > 0)
                 num_done += part.num_rows
                 self.num_rows_read_now[judge.name] = self.num_rows_read_now.get(judge.name, 0) + part.num_rows
                 progress(num_done, num_rows)
+        check.finish()
+
+    def _check_stored(self, number: int, missing: Container[int]) -> LogitsCheck:
+        """Count what a judge has read already of all that it is to read; a killed command's count goes on."""
+        num_to_read, counts = 0, []
+        for part in self.parts:
+            if self.options.cascade and number:
+                first = self.directory.read(0, part.number, part.num_rows)
+                num_to_read += 0 if first is None else int(self._uncertain(first).sum())
+            stored = None if part.number in missing else self.directory.read(number, part.number, part.num_rows)
+            counts += [] if stored is None else [self._count(stored)]
+        if not (self.options.cascade and number):
+            num_to_read = sum(file.survey.num_readable for file in self.inputs.files)
+        check = LogitsCheck(self.judges[number].name, num_to_read, JudgeError)
+        for counted in counts:
+            check.count(*counted)
+        return check
+
+    def _count(self, reading: StoredReading) -> tuple[int, int]:
+        """Rows that were given to the judge, and those of them that got no finite logits."""
+        if not self.options.cascade:
+            return count_readings(reading["logits"])
+        was_begun = reading["was_begun"]
+        return int(was_begun.sum()), int((was_begun & np.isnan(reading["probabilities"][:, 0])).sum())
 
     def _progress(self, judge: ExportedJudge, num_done: int) -> AbstractContextManager[Progress]:
         return show_progress(f"rows read by {judge.name}", done=num_done, total=self.inputs.num_rows)
@@ -174,8 +208,6 @@ class FileWork:
             max_tokens_per_batch=self.options.placement.max_tokens_per_batch,
             on_batch=count,
         )
-        self._num_unreadable += int(np.isinf(logits).any(axis=(1, 2)).sum())
-        require_finite(self._num_unreadable, self.inputs.num_rows)
         return {"logits": rows.spread(logits, np.nan), "truncated": rows.spread(tokens.truncated, False)}
 
     def _read_in_cascade(
@@ -207,6 +239,7 @@ class FileWork:
         options: dict[str, Any] = {
             "max_tokens_per_batch": self.options.placement.max_tokens_per_batch,
             "on_batch": count,
+            "is_all": False,
         }
         if first is None:
             read = read_first(cascade_judge, tokens, self.budget, **options)

@@ -30,12 +30,12 @@ from wsdm_arena.judging.exported import (
     Placement,
     check_options,
     open_bundles,
-    require_finite,
     resolve_weights,
 )
 from wsdm_arena.judging.pair_texts import PairsLike, PairTexts, as_frame
-from wsdm_arena.judging.reading import BatchReader, Budget, CascadeJudge, read_orders
+from wsdm_arena.judging.reading import BatchReader, Budget, CascadeJudge, LogitsCheck, count_readings, read_orders
 from wsdm_arena.judging.verdicts import Verdict, Verdicts, mean_verdicts, read_probabilities, with_ties
+from wsdm_arena.scoring.cascade import CascadeError
 
 __all__ = ["Judge", "JudgeError", "Verdict"]
 
@@ -187,7 +187,7 @@ class Judge:
         Raises:
             RawTableError: The table lacks a column.
             TypeError: A pair is none.
-            JudgeError: No finite logits for more than 1 % of the pairs, or the judge is closed.
+            JudgeError: A judge gives no finite logits for more than 1 % of the pairs that it reads, or is closed.
         """
         frame = as_frame(pairs)
         return self._judge(frame, Budget(time.monotonic, time_budget_s), progress).to_frame(frame.index)
@@ -216,7 +216,12 @@ class Judge:
         pairs = PairTexts.from_frame(frame)
         if not len(pairs):
             return self._average(_no_logits(self), {name: np.zeros(0, dtype=bool) for name in self.names})
-        verdicts = self._cascade(pairs, budget, progress) if self.is_cascade else self._read(pairs, budget, progress)
+        try:
+            verdicts = (
+                self._cascade(pairs, budget, progress) if self.is_cascade else self._read(pairs, budget, progress)
+            )
+        except CascadeError as error:
+            raise JudgeError(str(error)) from error
         return verdicts.take(pairs.pair_of_row)
 
     def _open(self, judge: ExportedJudge) -> AbstractContextManager[BatchReader]:
@@ -237,28 +242,37 @@ class Judge:
 
         logits, truncated = {}, {}
         for judge in self._judges:
-            read, cut = [], []
-            with self._open(judge) as reader:
-                for start in range(0, max(len(pairs), 1), PAIRS_AT_A_TIME):
-                    here = slice(start, start + PAIRS_AT_A_TIME)
-                    tokens = judge.tokenize(pairs.pair_ids[here], pairs.texts[here])
-                    cut.append(tokens.truncated)
-                    read.append(
-                        read_orders(
-                            reader,
-                            tokens,
-                            self.orders,
-                            budget,
-                            num_classes=judge.num_classes,
-                            max_tokens_per_batch=self._placement.max_tokens_per_batch,
-                            on_batch=advance,
-                        )
-                    )
-            logits[judge.name], truncated[judge.name] = np.concatenate(read), np.concatenate(cut)
-        verdicts = self._average(logits, truncated)
-        if budget.remaining() > 0:
-            require_finite(int(np.isnan(verdicts.probabilities).any(axis=1).sum()), len(pairs))
-        return verdicts
+            logits[judge.name], truncated[judge.name] = self._read_alone(judge, pairs, budget, advance)
+        return self._average(logits, truncated)
+
+    def _read_alone(
+        self, judge: ExportedJudge, pairs: PairTexts, budget: Budget, on_batch: Callable[[int], None]
+    ) -> tuple[Any, Any]:
+        """One judge's logits ``(N, O, C)``, NaN where the time was over before, and which pairs were cut, ``(N,)``."""
+        logits = np.full((len(pairs), len(self.orders), judge.num_classes), np.nan, dtype=np.float32)
+        truncated = np.zeros(len(pairs), dtype=bool)
+        check = LogitsCheck(judge.name, len(pairs), JudgeError)
+        if budget.remaining() <= 0:
+            return logits, truncated
+        with self._open(judge) as reader:
+            for start in range(0, len(pairs), PAIRS_AT_A_TIME):
+                if budget.remaining() <= 0:
+                    break
+                here = slice(start, start + PAIRS_AT_A_TIME)
+                tokens = judge.tokenize(pairs.pair_ids[here], pairs.texts[here])
+                truncated[here] = tokens.truncated
+                logits[here] = read_orders(
+                    reader,
+                    tokens,
+                    self.orders,
+                    budget,
+                    num_classes=judge.num_classes,
+                    max_tokens_per_batch=self._placement.max_tokens_per_batch,
+                    on_batch=on_batch,
+                )
+                check.count(*count_readings(logits[here]))
+        check.finish()
+        return logits, truncated
 
     def _average(self, logits: Mapping[str, Any], truncated: Mapping[str, Any]) -> Verdicts:
         readings = {

@@ -14,6 +14,7 @@ import torch
 from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.batching.planner import IntArray, plan_scoring
 from wsdm_arena.columns import ORDERS
+from wsdm_arena.errors import UserError
 from wsdm_arena.modeling.devices import choose_devices
 from wsdm_arena.modeling.judge import JudgeModel
 from wsdm_arena.modeling.layer_split import SplitJudge
@@ -24,6 +25,43 @@ from wsdm_arena.scoring.predictor import TokenizedPairs, canonical_probabilities
 MAX_UNREADABLE_SHARE = 0.01
 """Of the pairs that a judge reads. With more of them without finite logits the judge is broken, not some pairs odd, and
 verdicts would rest on the lengths of answers."""
+
+
+class LogitsCheck:
+    """Of all that one judge is to read, counts what got no finite logits, and refuses the judge when that is too much.
+
+    Args:
+        name: Of the judge.
+        num_to_read: Pairs, or rows, that it is to read in all.
+        error: What is raised: more than :data:`MAX_UNREADABLE_SHARE` of them got no finite logits.
+    """
+
+    def __init__(self, name: str, num_to_read: int, error: type[UserError] = CascadeError) -> None:
+        self._name, self._num_to_read, self._error = name, num_to_read, error
+        self._num_read = self._num_unreadable = 0
+
+    def count(self, num_read: int, num_unreadable: int) -> None:
+        """Add what was read, and refuse the judge as soon as nothing that is left to read could change that.
+
+        Args:
+            num_read: Given to the judge since the last call.
+            num_unreadable: Without finite logits among these.
+        """
+        self._num_read += num_read
+        self._num_unreadable += num_unreadable
+        self._require_few_of(self._num_to_read)
+
+    def finish(self) -> None:
+        """The same of what was read after all: the clock may have left some unread."""
+        self._require_few_of(self._num_read)
+
+    def _require_few_of(self, number: int) -> None:
+        if self._num_unreadable > MAX_UNREADABLE_SHARE * number:
+            raise self._error(
+                f"{self._name}: no finite logits for {self._num_unreadable} of the {self._num_read} pairs read so far; "
+                "float16 overflows with some judges: set dtype to bfloat16 or float32 (--dtype; of a submission "
+                "submission.dtype). If it is one of them already, the judge's training diverged"
+            )
 
 
 class BatchReader(Protocol):
@@ -171,6 +209,7 @@ def read_in_time(
     on_batch: Callable[[str, int], None] | None,
     *,
     least_seconds: float = 0.0,
+    is_all: bool = True,
 ) -> Reading:
     """Load a judge and let it read micro-batches until the clock stops it; not loaded if there is nothing to read.
 
@@ -182,10 +221,11 @@ def read_in_time(
         budget: Looked at before each micro-batch.
         on_batch: Told what was read.
         least_seconds: With less left the judge would hardly be loaded before the time is over.
+        is_all: Whether the plan is all that this judge reads. If not, the caller counts readings without finite logits.
 
     Raises:
-        CascadeError: More than :data:`MAX_UNREADABLE_SHARE` of the pairs got no finite logits. Raised as soon as
-            nothing that is left to read could change that.
+        CascadeError: The plan is all, and more than :data:`MAX_UNREADABLE_SHARE` of the pairs got no finite logits.
+            Raised as soon as nothing that is left to read could change that.
     """
     reading = Reading.none(len(tokens), judge.name)
     if not len(plan) or budget.remaining() <= least_seconds:
@@ -199,18 +239,20 @@ def read_in_time(
             yield PackedBatch.from_sequences([tokens.sequence(2 * member + offset) for member in members])
 
     start = budget.elapsed()
-    num_batches, num_planned = 0, sum(len(members) for members in plan)
+    num_batches = 0
+    check = LogitsCheck(judge.name, sum(len(members) for members in plan))
     with judge.open() as reader, closing(reader.read(batches())) as outputs:
         loaded = budget.elapsed()
         for members, logits in zip(plan, outputs, strict=False):
             reading.was_begun[members] = True
             reading.probabilities[members] = _probabilities(logits, order)
             num_batches += 1
-            _require_readable(reading, num_planned)
+            if is_all:
+                check.count(len(members), int((~reading.was_read[members]).sum()))
             if on_batch is not None:
                 on_batch(judge.name, int(tokens.lengths[members].sum()))
         end = budget.elapsed()
-    _require_readable(reading, int(reading.was_begun.sum()))  # the clock may have left some unread
+    check.finish()
     num_tokens = int(tokens.lengths[reading.was_begun].sum())
     work = JudgeWork(judge.name, loaded - start, end - loaded, int(reading.was_begun.sum()), num_tokens, num_batches)
     return Reading(reading.probabilities, reading.was_begun, work)
@@ -260,6 +302,16 @@ def read_orders(
     return logits.reshape(len(tokens), len(orders), num_classes)
 
 
+def count_readings(logits: npt.NDArray[np.float32]) -> tuple[int, int]:
+    """How many of N pairs a judge was given, and for how many of them it gave no finite logits.
+
+    Args:
+        logits: ``(N, O, C)`` of :func:`read_orders`.
+    """
+    was_begun = ~np.isnan(logits).all(axis=(1, 2))
+    return int(was_begun.sum()), int(np.isinf(logits).any(axis=(1, 2)).sum())
+
+
 def align_tokens(judge: CascadeJudge, pair_ids: npt.NDArray[Any]) -> TokenizedPairs:
     """Bring a judge's tokens into the order of ``pair_ids``.
 
@@ -274,17 +326,6 @@ def align_tokens(judge: CascadeJudge, pair_ids: npt.NDArray[Any]) -> TokenizedPa
             "they were made from another test table"
         )
     return judge.tokens.take(np.array([positions[pair_id] for pair_id in pair_ids], dtype=np.int64))
-
-
-def _require_readable(reading: Reading, num_pairs: int) -> None:
-    """Refuse a judge that gave no finite logits for too many of the ``num_pairs`` that it reads in all."""
-    num_unreadable = int((reading.was_begun & ~reading.was_read).sum())
-    if num_unreadable > MAX_UNREADABLE_SHARE * num_pairs:
-        raise CascadeError(
-            f"{reading.work.name}: no finite logits for {num_unreadable} of the {int(reading.was_begun.sum())} pairs "
-            "read so far; float16 overflows with some judges: set dtype to bfloat16 or float32 (submission.dtype). If "
-            "it is one of them already, the judge's training diverged"
-        )
 
 
 def _probabilities(logits: torch.Tensor, order: str) -> FloatArray:
