@@ -70,6 +70,8 @@ ROWS = [
     row("final_held_out", "battles[fold 0] language=en", 0.85),
     row("final_held_out", "battles[fold 0] language=hi", 0.55, num_pairs=40),
     row("final_held_out", "battles[fold 0] length=B twice as long or more", 0.7),
+    row("final_held_out", "battles[fold 0] length=alike", 0.55),
+    row("final_held_out", "battles[fold 0] flaw=refusal vs none", 0.3),
     row("final_held_out.start", "sample[fold 0]", 0.6),
     row("baseline", "battles[fold 0]", 0.51, judge="longer_wins"),
     row("baseline", "test_pairs[new prompts]", 0.52, judge="longer_wins"),
@@ -173,7 +175,8 @@ def test_scores_are_sorted_for_the_reader():
     assert [score.language for score in summary.languages] == ["en", "hi"]
     assert summary.source == "final_held_out.gemma"
     assert not summary.is_seen
-    assert [score.part for score in summary.others] == ["length=B twice as long or more"]
+    assert [score.part for score in summary.weak] == ["length=alike"]  # the other's interval reaches that of all
+    assert [score.part for score in summary.flaws] == ["flaw=refusal vs none"]
     old = {name: value for name, value in ROWS[0].items() if name not in ("brier", "swap_gap")}
     assert Score.of_row(old).brier is None
     assert Score.of_row(row("x", "test_pairs[new prompts] language=en", 0.5)).part == "language=en"
@@ -182,7 +185,7 @@ def test_scores_are_sorted_for_the_reader():
 
 def test_the_rest_is_there():
     parts = {"before": {"log_loss": 0.5, "brier": 0.3, "ece": 0.0625}}
-    share = {"value": 0.125, "low": 0.1, "high": 0.15}
+    share = {"value": 0.125, "low": 0.1, "high": 0.15, "num_battles": 7}
     swap = {"flip_rate": share, "gap": {"value": 0.1, "low": 0, "high": 1}, "first_shown": share}
     length = dict.fromkeys(("names_longer", "longer_won", "accuracy_longer_won", "accuracy_shorter_won"), share)
     calibration = dataclasses.replace(card().calibration, judged=parts)
@@ -203,6 +206,17 @@ def test_the_rest_is_there():
     ):
         assert expected in text, expected
     assert "\n\n\n" not in text.replace("\n\n\n@torch", "")
+
+
+def test_what_was_not_measured_is_not_said():
+    uncalibrated = write_model_card(card(calibration=Calibration(temperature=1.0, note="it has seen every battle")))
+    assert "Its probabilities are not calibrated.\n**Note:** it has seen every battle." in uncalibrated
+    assert "Divide logits" not in uncalibrated
+    assert "Half of a tie" in uncalibrated
+    assert "Half of a tie" not in write_model_card(card(num_classes=3))
+    share = {"value": 0.0, "low": 0.0, "high": 1.0, "num_battles": 0}
+    length = dict.fromkeys(("names_longer", "longer_won", "accuracy_longer_won", "accuracy_shorter_won"), share)
+    assert "longer answer" not in write_model_card(card(length=length))
 
 
 def test_layouts_and_systems_change_what_is_shown():
@@ -254,7 +268,7 @@ def test_names_cannot_break_the_card():
     metadata, body = parse(text)
     usual, usual_body = parse(card_about("plain"))
     assert structure(body) == structure(usual_body)
-    assert structure(body)["table_open table "] == 6
+    assert structure(body)["table_open table "] == 7
     assert set(metadata) == set(usual)
     assert metadata["base_model"] == EVIL
     assert "\u202e" not in body.partition("### From a battle to text")[2].partition("## What it was")[2]

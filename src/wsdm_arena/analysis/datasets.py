@@ -35,6 +35,6 @@ def _summarize(table: pd.DataFrame) -> TableSummary:
 def _counts(table: pd.DataFrame, column: str) -> dict[str, int]:
     if column not in table:
         return {}
-    counted = table[column].astype("str").value_counts()
+    counted = table[column].dropna().astype("str").value_counts()
     ordered = sorted(counted.items(), key=lambda item: (-int(item[1]), str(item[0])))
     return {str(name): int(number) for name, number in ordered}

@@ -7,6 +7,7 @@ from typing import Any
 from wsdm_arena.cards.markdown import Markdown, number, share
 
 _LANGUAGE = "language="
+_FLAW = "flaw="
 FEW_BATTLES = 100
 """An accuracy measured on fewer battles is uncertain by some ten points to either side."""
 
@@ -68,6 +69,11 @@ class Score:
         return self.part.startswith(_LANGUAGE)
 
     @property
+    def is_flaw(self) -> bool:
+        """Whether it is about sound answers against such with one flaw."""
+        return self.part.startswith(_FLAW)
+
+    @property
     def language(self) -> str:
         """Code of that language."""
         return self.part.removeprefix(_LANGUAGE)
@@ -86,14 +92,17 @@ class ScoreSummary:
     Attributes:
         overall: Whole datasets, those that were not trained on first.
         languages: By accuracy, the best first; on battles that were not trained on where there are any.
-        others: The other parts, the worst first.
-        source: Name of the judge that languages and others are of.
+        weak: Other parts in which it is less accurate by more than the interval of either, the worst first.
+        flaws: Battles of a sound answer against one with a flaw, in which the sound one is right, whatever the vote; the
+            worst first.
+        source: Name of the judge that these parts are of.
         is_seen: Whether that judge was trained on these battles.
     """
 
     overall: tuple[Score, ...]
     languages: tuple[Score, ...]
-    others: tuple[Score, ...]
+    weak: tuple[Score, ...]
+    flaws: tuple[Score, ...]
     source: str
     is_seen: bool
 
@@ -120,10 +129,13 @@ class ScoreSummary:
         own = [score for score in own if score.name == own[0].name and score.dataset == own[0].dataset]
         languages = sorted((s for s in own if s.is_language), key=lambda s: (-s.accuracy, s.language))
         others = sorted((s for s in own if not s.is_language), key=lambda s: (s.accuracy, s.part))
+        whole_of_own = next((s for s in whole if own and (s.name, s.dataset) == (own[0].name, own[0].dataset)), None)
+        weak = [s for s in others if whole_of_own and not s.is_flaw and s.accuracy_high < whole_of_own.accuracy_low]
         return cls(
             overall=tuple(overall),
             languages=tuple(languages),
-            others=tuple(others),
+            weak=tuple(weak),
+            flaws=tuple(s for s in others if s.is_flaw),
             source=own[0].name if own else "",
             is_seen=bool(own and own[0].seen_in_training),
         )

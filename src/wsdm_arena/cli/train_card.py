@@ -48,7 +48,9 @@ def write_own_card(contents: CardContents) -> str:
                 log_loss_before=fit["log_loss_before"],
                 log_loss_after=fit["log_loss_after"],
                 note=fit["note"],
-                judged={
+                judged={}
+                if analysis["calibration"]["note"]
+                else {
                     "at temperature 1": _plain(analysis["calibration"]["before"]),
                     "calibrated": _plain(analysis["calibration"]["after"]),
                 },

@@ -57,7 +57,7 @@ def analysis(*, stage: str, seen: bool) -> dict:
         "stage": stage,
         "judge": "gemma",
         "seen_in_training": seen,
-        "calibration": {"before": SCORES, "after": SCORES},
+        "calibration": {"before": SCORES, "after": SCORES, "note": ""},
         "swap": dict.fromkeys(("flip_rate", "gap", "first_shown"), SHARE),
         "length": dict.fromkeys(("names_longer", "longer_won", "accuracy_longer_won", "accuracy_shorter_won"), SHARE),
     }

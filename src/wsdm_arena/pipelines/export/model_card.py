@@ -120,7 +120,7 @@ def _describe_calibration(fit: Mapping[str, Any], analysis: JudgeAnalysis | None
     judged: dict[str, Any] = {}
     if analysis and not analysis["seen_in_training"]:
         measured = analysis["calibration"]
-        judged = {"at temperature 1": measured["before"], "calibrated": measured["after"]}
+        judged = {} if measured["note"] else {"at temperature 1": measured["before"], "calibrated": measured["after"]}
     return Calibration(
         temperature=fit["temperature"],
         num_pairs=fit["num_pairs"],
