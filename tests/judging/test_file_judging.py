@@ -194,6 +194,36 @@ def test_own_columns_are_kept_as_texts_under_names_of_their_own(desk):
     assert table["prompt"].tolist() == pairs["prompt"].tolist()
 
 
+def test_kept_columns_find_names_that_nobody_has(desk):
+    names = ["file", "input_file", "row", "winner", "input_winner", "input_input_winner"]
+    pairs = plain_pairs(4).assign(**{name: f"my {name}" for name in names})
+    desk.judge(desk.write(pairs), keep_columns=True)
+    table = desk.verdicts
+    assert table["row"].tolist() == [1, 2, 3, 4]
+    written = {"file": "input_input_file", "row": "input_row", "winner": "input_input_input_winner"}
+    for name in names:
+        assert table[written.get(name, name)].tolist() == [f"my {name}"] * 4
+
+
+def test_names_that_are_no_text_are_judged_and_listed(desk):
+    folder = Path(os.fsdecode(os.fsencode(desk.folder) + b"/in\xff"))
+    folder.mkdir()
+    (folder / "pairs.jsonl").write_text(
+        '{"prompt": "p", "response_a": "a", "response_b": "b", "note\\ud83d": 1}\n{"prompt": 1}\n'
+    )
+    (folder / "other.csv").write_text("a\n1\n")
+    desk.output = folder / "verdicts.csv"
+    summary = desk.judge(folder, keep_columns=True)
+    table = pd.read_csv(desk.output)
+    shown = f"{desk.folder}/in\ufffd"
+    assert table["file"].tolist() == [f"{shown}/pairs.jsonl"] * 2
+    assert table["note\ufffd"].tolist()[0] == 1
+    report = json.loads((folder / "verdicts.csv.report.json").read_text(encoding="utf-8"))
+    assert list(report["files_left_out"]) == [f"{shown}/other.csv"]
+    assert report["output"] == f"{shown}/verdicts.csv"
+    summary.to_line().encode()
+
+
 def test_a_killed_command_goes_on_where_it_was(desk, expected, dies_after, loads):
     file = desk.write(odd_pairs())
     dies_after(3)

@@ -185,6 +185,41 @@ def test_exchanged_answers_get_the_mirrored_verdict(text, gemma):
     assert verdict.winner != mirrored.winner or verdict.probability_a == pytest.approx(0.5, abs=1e-6)
 
 
+def nested(depth: int) -> list:
+    value: list = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (10**5_000, f"1{'0' * 5_000}"),
+        (nested(5_000), "\ufffd"),
+        ({(1, 2): 3}, '{"(1, 2)": 3}'),
+        ([{1: -(10**5_000), "b": True}], f'[{{"1": "-1{"0" * 5_000}", "b": true}}]'),
+        ({"a": {3}}, '{"a": "{3}"}'),
+        (b"\xff", "\ufffd"),
+        (float("nan"), None),
+    ],
+    ids=["digits", "deep", "pair as a key", "digits within", "set", "bytes", "nan"],
+)
+def test_whatever_is_no_text_is_made_one(value, text, gemma):
+    assert gemma.compare(value, "a", "b") == gemma.compare(text, "a", "b")
+    assert gemma.compare("p", value, value) == gemma.compare("p", text, text)
+
+
+def test_other_columns_of_a_table_may_be_called_as_they_like(gemma):
+    texts = odd_pairs()[["prompt", "response_a", "response_b"]].iloc[5:9]
+    table = gemma.compare_many(texts)
+    odd = texts.assign(_row=["x", None, 1.5, []], _file=None, _fault="f", id=[10**5_000] * 4)
+    odd = pd.concat([odd, odd[["id"]]], axis=1)
+    pd.testing.assert_frame_equal(gemma.compare_many(odd), table)
+    with pytest.raises(RawTableError, match="2 columns are called 'prompt'; rename all but one"):
+        gemma.compare_many(pd.concat([texts, texts[["prompt"]]], axis=1))
+
+
 def test_asking_again_gives_the_very_same(gemma):
     pd.testing.assert_frame_equal(gemma.compare_many(odd_pairs()), gemma.compare_many(odd_pairs()))
     assert gemma.compare("p", "a", "b") == gemma.compare("p", "a", "b")

@@ -102,3 +102,25 @@ def test_a_survey_refuses_what_reading_would_refuse(name, content, message, tmp_
     with pytest.raises(RawTableError, match=message) as refusal:
         survey_file(tmp_path / name)
     assert str(tmp_path / name) in str(refusal.value)
+
+
+def test_a_lone_surrogate_in_a_name_is_replaced_and_stops_nothing(tmp_path):
+    lines = ['{"prompt": "p", "a\\ud83d": 1}', '{"prompt": "q"}', '{"prompt": "r", "\\ud83d": 1, "\\ud83e": 2}']
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    (tmp_path / "t.csv").write_bytes(b"prompt,a\xff\np,1\nq,\n")
+    assert survey_file(tmp_path / "t.jsonl").columns == ("prompt", "a\ufffd")
+    frame = read_frame(tmp_path / "t.jsonl")
+    assert frame["a\ufffd"].tolist()[0] == 1
+    assert frame["prompt"].tolist()[:2] == ["p", "q"]
+    assert frame["_fault"].tolist()[2] == "two names in this object differ in lone surrogates only"
+    assert read_frame(tmp_path / "t.csv")["a\ufffd"].tolist() == ["1", ""]
+
+
+@pytest.mark.parametrize("cell", ["9" * 5_000, "[" * 100_000 + "]" * 100_000])
+def test_a_json_list_with_a_value_that_python_cannot_hold_is_refused_by_name(cell, tmp_path):
+    (tmp_path / "t.json").write_text(f'[{{"prompt": "p"}}, {{"prompt": {cell}}}]')
+    (tmp_path / "t.jsonl").write_text(f'{{"prompt": "p"}}\n{{"prompt": {cell}}}')
+    for read in (survey_file, read_frame):
+        with pytest.raises(RawTableError, match=r"t\.json: cannot be read as json: .*with one object a line"):
+            read(tmp_path / "t.json")
+    assert survey_file(tmp_path / "t.jsonl").num_readable == 1

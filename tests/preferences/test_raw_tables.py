@@ -1,4 +1,6 @@
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -249,3 +251,11 @@ def test_large_integer_ids_survive_a_file_of_floats_and_agreeing_files_keep_thei
     assert _read(tmp_path)["id"].dtype == np.int64
     pd.DataFrame({"id": [0.5]}).to_parquet(tmp_path / "c.parquet")
     assert _read(tmp_path)["id"].tolist() == [*LARGE_IDS, *LARGE_IDS, 0.5]
+
+
+def test_a_file_whose_name_is_no_text_is_read(tmp_path):
+    file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/t\xff.csv"))
+    file.write_text("prompt\np\n")
+    table = read_raw_tables([file])
+    assert table["_file"].tolist() == [f"{tmp_path}/t\ufffd.csv"]
+    assert table["source"].tolist() == ["t\ufffd"]

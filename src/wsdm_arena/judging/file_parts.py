@@ -44,7 +44,7 @@ class PartRows:
     """
 
     def __init__(self, frame: pd.DataFrame, file: InputFile) -> None:
-        self.frame = frame.assign(**{FILE_COLUMN: str(file.path)})
+        self.frame = frame.assign(**{FILE_COLUMN: file.name})
         self._report = RowReport(self.frame)
 
     @property

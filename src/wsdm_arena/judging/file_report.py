@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsdm_arena.judging.file_parts import PartRows
-from wsdm_arena.preferences.raw_rows import FAULT_COLUMN
+from wsdm_arena.preferences.raw_rows import FAULT_COLUMN, replace_surrogates
 from wsdm_arena.preferences.row_report import MAX_LISTED_ROWS
 
 UNREADABLE = "the row cannot be read"
@@ -61,7 +61,7 @@ class FileSummary:
             *([f"{lacking:,} without a judge's verdict, see {self.report_file}"] * bool(lacking)),
             *([f"left out: {', '.join(self.left_out)}"] * bool(self.left_out)),
         ]
-        return f"{'; '.join(parts)}. Verdicts: {self.output}"
+        return replace_surrogates(f"{'; '.join(parts)}. Verdicts: {self.output}")
 
 
 class FileReport:
@@ -101,7 +101,7 @@ class FileReport:
         """Everything, as JSON can hold it."""
         return {
             "summary": summary.to_line(),
-            "output": str(summary.output),
+            "output": replace_surrogates(str(summary.output)),
             "num_rows": summary.num_rows,
             "rows_by_file": dict(self._rows_by_file),
             "files_left_out": summary.left_out,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsdm_arena.errors import UserError
-from wsdm_arena.preferences.raw_rows import FileSurvey, RawTableError, survey_file
+from wsdm_arena.preferences.raw_rows import FileSurvey, RawTableError, replace_surrogates, survey_file
 from wsdm_arena.preferences.raw_tables import TEXT_COLUMNS, explain_missing, find_files
 from wsdm_arena.runs.fingerprint import file_digest
 
@@ -47,6 +47,11 @@ class InputFile:
             return cls(path, survey_file(path, TEXT_COLUMNS), status.st_size, status.st_mtime_ns, file_digest(path))
         except OSError as error:
             raise RawTableError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+    @property
+    def name(self) -> str:
+        """The path as messages and tables can hold it: bytes that are no text are U+FFFD."""
+        return replace_surrogates(str(self.path))
 
     def require_unchanged(self) -> None:
         """Refuse to go on with a file that somebody has written to meanwhile.
@@ -105,8 +110,9 @@ def examine_inputs(specs: Sequence[str], output: Path) -> Inputs:
         if os.path.realpath(path) == os.path.realpath(output):
             raise FileJudgingError(f"{output} is one of the files to judge; name another output (-o)")
     files = [InputFile.examine(path) for path in paths]
-    left_out = {str(file.path): reason for file in files if (reason := _why_left_out(file)) is not None}
-    kept = tuple(file for file in files if str(file.path) not in left_out)
+    reasons = {file: reason for file in files if (reason := _why_left_out(file)) is not None}
+    left_out = {file.name: reason for file, reason in reasons.items()}
+    kept = tuple(file for file in files if file not in reasons)
     if not kept:
         raise RawTableError("; ".join(left_out.values()))
     return Inputs(kept, left_out)
@@ -134,8 +140,8 @@ def check_output(output: Path) -> None:
 def _why_left_out(file: InputFile) -> str | None:
     survey = file.survey
     if survey.missing:
-        return explain_missing(str(file.path), survey.columns, TEXT_COLUMNS)
+        return explain_missing(file.name, survey.columns, TEXT_COLUMNS)
     if not survey.num_readable:
         kind = file.path.suffix[1:]
-        return f"{file.path}: no row can be read as a pair in {kind}; the first: {survey.first_fault}"
+        return f"{file.name}: no row can be read as a pair in {kind}; the first: {survey.first_fault}"
     return None

@@ -129,7 +129,7 @@ class VerdictTable:
     def _table(self, rows: PartRows, verdicts: Verdicts, reasons: Any, kept: Mapping[str, str]) -> pd.DataFrame:
         frame = rows.frame
         table = verdicts.to_frame()
-        table.insert(0, "file", [_printable(name) for name in frame[FILE_COLUMN]])
+        table.insert(0, "file", frame[FILE_COLUMN].to_numpy())
         table.insert(1, "row", frame[ROW_COLUMN].to_numpy())
         if self._inputs.has_ids:
             unreported = RowReport(frame)
@@ -155,7 +155,16 @@ class VerdictTable:
         own = self._schema({}).names
         found = dict.fromkeys(name for file in self._inputs.files for name in file.survey.columns)
         names = [name for name in found if name not in (*INTERNAL_COLUMNS, "id")]
-        return {name: f"input_{name}" if name in own else name for name in names}
+        kept = {name: name for name in names if name not in own}
+        taken = {*own, *kept}
+        for name in names:
+            if name in own:
+                written = f"input_{name}"
+                while written in taken:
+                    written = f"input_{written}"
+                kept[name] = written
+                taken.add(written)
+        return {name: kept[name] for name in names}
 
     def _schema(self, kept: Mapping[str, str]) -> pa.Schema:
         labels = LABEL_COLUMNS[: self._num_classes]
@@ -175,8 +184,3 @@ class VerdictTable:
             *((name, pa.string()) for name in kept.values()),
         ]
         return pa.schema(fields)
-
-
-def _printable(name: str) -> str:
-    """A path may hold bytes that are no text."""
-    return name.encode("utf-8", "replace").decode("utf-8")

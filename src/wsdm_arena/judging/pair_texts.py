@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from wsdm_arena.preferences.pair_ids import pair_id
-from wsdm_arena.preferences.raw_tables import TEXT_COLUMNS, check_columns
+from wsdm_arena.preferences.raw_tables import TEXT_COLUMNS, RawTableError, check_columns
 from wsdm_arena.preferences.row_report import RowReport
 from wsdm_arena.preferences.texts import clean_texts
 from wsdm_arena.prompts.pairs import BattleTexts
@@ -35,19 +35,22 @@ class PairTexts:
     first_rows: npt.NDArray[np.int64]
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame, report: RowReport | None = None) -> "PairTexts":
+    def from_frame(cls, frame: pd.DataFrame) -> "PairTexts":
         """Clean the texts of a table.
 
         Args:
-            frame: ``prompt``, ``response_a``, ``response_b``: any cells.
-            report: Told what was repaired; of ``frame``.
+            frame: ``prompt``, ``response_a``, ``response_b``: any cells. Other columns may be called as they like.
 
         Raises:
-            RawTableError: A column is missing.
+            RawTableError: A column is missing, or there twice.
         """
         check_columns(frame, TEXT_COLUMNS)
-        report = RowReport(frame) if report is None else report
-        columns = [clean_texts(frame[name].reset_index(drop=True), report) for name in TEXT_COLUMNS]
+        for name in TEXT_COLUMNS:
+            if (number := int((frame.columns == name).sum())) > 1:
+                raise RawTableError(f"the table: {number} columns are called {name!r}; rename all but one")
+        texts = frame[list(TEXT_COLUMNS)].reset_index(drop=True)
+        unreported = RowReport(texts)
+        columns = [clean_texts(texts[name], unreported) for name in TEXT_COLUMNS]
         return cls.of_texts(list(zip(*columns, strict=True)))
 
     @classmethod

@@ -5,6 +5,7 @@ Nothing is interpreted here but the file formats. A row that cannot be read stay
 
 import csv
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -36,6 +37,9 @@ Records = tuple[list[str], Iterator[Record]]
 _PARQUET = ".parquet"
 _BUFFER_BYTES = 1 << 20
 """Of a Parquet column that are read at a time; without it the whole column of a row group is."""
+
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class RawTableError(UserError, ValueError):
@@ -131,6 +135,14 @@ def stream_frames(
                 if wanted is None or number in wanted:
                     frame = _frame(chunk, list(dict.fromkeys([*names, *required])), file)
                     yield number, _numbered(frame, number * rows_per_frame)
+
+
+def replace_surrogates(text: str) -> str:
+    """Replace halves of surrogate pairs by U+FFFD: no file, table or terminal takes them.
+
+    They stand in texts cut in the middle, and for the bytes of a file or of its name that are no UTF-8.
+    """
+    return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
 
 
 @contextmanager
@@ -239,7 +251,7 @@ def _open_csv(file: Path, required: Sequence[str]) -> Iterator[Records]:
             raise RawTableError(f"{file}: the file is empty")
         if isinstance(header, str):
             raise RawTableError(f"{file}: the header cannot be read: {header}")
-        names = [name.strip() for name in header]
+        names = [replace_surrogates(name.strip()) for name in header]
         _check_names(names, file)
         yield names, (_csv_record(row, names, reader.line_num) for row in rows)
 
@@ -276,9 +288,20 @@ def _open_json_lines(file: Path, required: Sequence[str]) -> Iterator[Records]:
     """Read one JSON object a line; a file that is one JSON list of objects is read too."""
     with _open_text(file, newline="\n") as stream:  # only \n ends a line: texts may hold U+2028 and the like
         if _first_character(stream) == "[":
-            yield [], (_json_record(row, required) for row in json.load(stream))
+            yield [], (_json_record(row, required) for row in _json_list(stream, file))
         else:
             yield [], (_json_line(line, required) for line in stream if line.strip())
+
+
+def _json_list(stream: TextIO, file: Path) -> list[Any]:
+    try:
+        rows: list[Any] = json.load(stream)
+    except (ValueError, RecursionError) as error:  # of numbers with thousands of digits, of lists within lists
+        raise RawTableError(
+            f"{file}: cannot be read as {file.suffix[1:]}: {_first_line(error)}; with one object a line instead of a "
+            "list, only the rows that are wrong would be passed over"
+        ) from error
+    return rows
 
 
 def _json_line(line: str, required: Sequence[str]) -> Record:
@@ -291,8 +314,11 @@ def _json_line(line: str, required: Sequence[str]) -> Record:
 def _json_record(value: Any, required: Sequence[str]) -> Record:
     if not isinstance(value, dict):
         return {}, f"a JSON object was expected, not {type(value).__name__}"
-    absent = [name for name in required if name not in value]
-    return value, f"no {' or '.join(map(repr, absent))} in this object" if absent else None
+    cells = {replace_surrogates(name): cell for name, cell in value.items()}
+    if len(cells) < len(value):
+        return {}, "two names in this object differ in lone surrogates only"
+    absent = [name for name in required if name not in cells]
+    return cells, f"no {' or '.join(map(repr, absent))} in this object" if absent else None
 
 
 def _frame(records: list[Record], names: Sequence[str], file: Path) -> pd.DataFrame:

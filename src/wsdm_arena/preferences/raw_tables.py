@@ -23,6 +23,7 @@ from wsdm_arena.preferences.raw_rows import (
     SUFFIXES,
     RawTableError,
     read_frame,
+    replace_surrogates,
 )
 
 __all__ = [
@@ -84,9 +85,9 @@ def read_raw_tables(files: Iterable[Path]) -> pd.DataFrame:
     _check_shared_columns(tables)
     sources = _source_names(list(tables))
     for file, table in tables.items():
-        table[FILE_COLUMN] = str(file)
+        table[FILE_COLUMN] = replace_surrogates(str(file))
         if "source" not in table:
-            table["source"] = sources[file]
+            table["source"] = replace_surrogates(sources[file])
         logger.info("read %s: %d rows", file, len(table))
     return _concatenate(list(tables.values()))
 

@@ -3,16 +3,21 @@
 import json
 import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from wsdm_arena.preferences.raw_rows import replace_surrogates
 from wsdm_arena.preferences.row_report import RowReport
 
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _INT64 = np.iinfo(np.int64)
 _LOSSY_FLOAT = "a float above 2**53 read as a whole number, whose last digits may be lost"
+_SAFE_BITS = 2_000
+"""Whole numbers below 2**2000 are written in decimal whatever ``sys.set_int_max_str_digits`` says: its least is 640."""
+_UNREADABLE = "\ufffd"
+_TOO_DEEP = "a value nested too deep to be read replaced by U+FFFD"
 _USER_TURN = re.compile(r"^User:", flags=re.MULTILINE)
 
 
@@ -49,7 +54,7 @@ def storable_column(column: pd.Series) -> pd.Series:
         return column
     cells = _nulls_to_none(column)
     if all(cell is None or isinstance(cell, str) for cell in cells):
-        return pd.Series([cell and _replace_surrogates(cell) for cell in cells], index=column.index, dtype="str")
+        return pd.Series([cell and replace_surrogates(cell) for cell in cells], index=column.index, dtype="str")
     if all(cell is None or isinstance(cell, bool) for cell in cells):
         return column
     numbers = [cell for cell in cells if cell is not None]
@@ -64,7 +69,7 @@ def _integer_column(column: pd.Series, cells: list[int | None]) -> pd.Series:
     """No floats, in which integers above 2**53 would lose digits; texts where 64 bits do not hold them."""
     if all(cell is None or _INT64.min <= cell <= _INT64.max for cell in cells):
         return pd.Series(pd.array(cells, dtype="Int64" if None in cells else "int64"), index=column.index)
-    return pd.Series([None if cell is None else str(cell) for cell in cells], index=column.index, dtype="str")
+    return pd.Series([None if cell is None else _to_text(cell) for cell in cells], index=column.index, dtype="str")
 
 
 def is_text(column: pd.Series) -> np.ndarray:
@@ -105,12 +110,12 @@ def _clean_text(cell: Any, repairs: set[str]) -> str:
         repairs.add("bytes read as UTF-8")
         text = cell.decode("utf-8", errors="surrogateescape")
     elif isinstance(cell, list | tuple | dict | np.ndarray):
-        repairs.add("a list or record read as JSON")
         text = _to_json(cell)
+        repairs.add("a list or record read as JSON" if text != _UNREADABLE else _TOO_DEEP)
     else:
-        repairs.add(f"{type(cell).__name__} read as text")
-        text = str(cell)
-    if (valid := _replace_surrogates(text)) != text:
+        text = _to_text(cell)
+        repairs.add(f"{type(cell).__name__} read as text" if text != _UNREADABLE else _TOO_DEEP)
+    if (valid := replace_surrogates(text)) != text:
         repairs.add("lone surrogates replaced by U+FFFD")
     return valid
 
@@ -129,13 +134,40 @@ def _nulls_to_none(column: pd.Series) -> list[Any]:
     return [None if missing else cell for cell, missing in zip(cells, cells.isna(), strict=True)]
 
 
-def _replace_surrogates(text: str) -> str:
-    return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
+def _to_text(value: Any) -> str:
+    """``str``, also of whole numbers that have more digits than Python writes at once."""
+    try:
+        return str(value)
+    except ValueError:
+        return format(Decimal(value), "f") if isinstance(value, int) else _UNREADABLE
+    except RecursionError:
+        return _UNREADABLE
 
 
 def _to_json(value: Any) -> str:
-    return _replace_surrogates(json.dumps(value, ensure_ascii=False, default=_json_default))
+    """JSON of anything; U+FFFD of what is nested too deep."""
+    try:
+        try:
+            text = json.dumps(value, ensure_ascii=False, default=_json_default)
+        except (TypeError, ValueError):  # names that are no texts, numbers with thousands of digits
+            text = json.dumps(_plain(value), ensure_ascii=False, default=_json_default)
+    except RecursionError:
+        return _UNREADABLE
+    return replace_surrogates(text)
+
+
+def _plain(value: Any) -> Any:
+    """The same with texts for all that JSON does not take."""
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else _to_text(key): _plain(cell) for key, cell in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(cell) for cell in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, int) and value.bit_length() > _SAFE_BITS:
+        return _to_text(value)
+    return value
 
 
 def _json_default(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else _to_text(value)
