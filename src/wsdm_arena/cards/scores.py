@@ -93,7 +93,7 @@ class ScoreSummary:
         overall: Whole datasets, those that were not trained on first.
         languages: By accuracy, the best first; on battles that were not trained on where there are any.
         weak: Other parts in which it is less accurate by more than the interval of either, the worst first.
-        flaws: Battles of a sound answer against one with a flaw, in which the sound one is right, whatever the vote; the
+        flaws: Battles of a sound answer against one with a flaw: there the sound one is right, whatever the vote. The
             worst first.
         source: Name of the judge that these parts are of.
         is_seen: Whether that judge was trained on these battles.
