@@ -94,7 +94,7 @@ def build_report(
         title=plain(title, limit=120),
         headline=findings.headline(rows),
         tiles=_tiles(rows),
-        scoreboard=_scoreboard(rows),
+        scoreboard=_scoreboard(rows, _colors(rows, analyses)),
         has_brier=any(row.get("brier") is not None for row in rows),
         starts=_starts(rows),
         sections=sections,
@@ -116,10 +116,8 @@ def _sections(
     tables: Mapping[str, TableSummary],
 ) -> list[Section]:
     from wsdm_arena.analysis import figures
-    from wsdm_arena.analysis.figures.theme import judge_colors
 
-    names = [row["judge"] for row in rows if not is_baseline(row) and row["stage"] != SUBMISSION_STAGE]
-    colors = judge_colors([*names, *(analysis["judge"] for analysis in analyses)])
+    colors = _colors(rows, analyses)
     best = _best_analysis(rows, analyses)
     content = {
         "accuracy": (findings.accuracy_finding(rows), figures.draw_accuracy(rows, colors=colors)),
@@ -137,6 +135,14 @@ def _sections(
         "data": (findings.data_finding(tables), None),
     }
     return [Section(anchor, *_QUESTIONS[anchor], *content[anchor]) for anchor in _QUESTIONS]
+
+
+def _colors(rows: Sequence[ScoreboardRow], analyses: Sequence[JudgeAnalysis]) -> dict[str, str]:
+    """One colour a judge, in all figures and the table."""
+    from wsdm_arena.analysis.figures.theme import judge_colors
+
+    names = [row["judge"] for row in rows if not is_baseline(row) and row["stage"] != SUBMISSION_STAGE]
+    return judge_colors([*names, *(analysis["judge"] for analysis in analyses)])
 
 
 def _best_analysis(rows: Sequence[ScoreboardRow], analyses: Sequence[JudgeAnalysis]) -> JudgeAnalysis | None:
@@ -183,7 +189,7 @@ def _tiles(rows: Sequence[ScoreboardRow]) -> list[dict[str, str]]:
     return tiles
 
 
-def _scoreboard(rows: Sequence[ScoreboardRow]) -> list[dict[str, Any]]:
+def _scoreboard(rows: Sequence[ScoreboardRow], colors: Mapping[str, str]) -> list[dict[str, Any]]:
     """Rows of whole datasets as the table shows them, by dataset."""
     whole = [row for row in rows if not slice_of(row) and not is_start(row)]
     if not whole:
@@ -199,7 +205,7 @@ def _scoreboard(rows: Sequence[ScoreboardRow]) -> list[dict[str, Any]]:
         {
             "dataset": plain(dataset),
             "rows": [
-                _line(row, low, width) | {"best": row is best}
+                _line(row, low, width, colors) | {"best": row is best}
                 for row in sorted(part, key=lambda row: (is_baseline(row), stage_order(row["stage"])))
             ],
         }
@@ -207,14 +213,18 @@ def _scoreboard(rows: Sequence[ScoreboardRow]) -> list[dict[str, Any]]:
     ]
 
 
-def _line(row: ScoreboardRow, low: float, width: float) -> dict[str, Any]:
+def _line(row: ScoreboardRow, low: float, width: float, colors: Mapping[str, str]) -> dict[str, Any]:
     """A row in words, with its interval as percentages of the column's width."""
+    from wsdm_arena.analysis.figures.theme import BASELINE_COLOR, CASCADE_COLORS
+
     cascade = row["stage"] == SUBMISSION_STAGE
+    color = CASCADE_COLORS[0] if cascade else BASELINE_COLOR if is_baseline(row) else colors[row["judge"]]
     keys = ("accuracy_low", "accuracy", "accuracy_high")
     return {
         "name": f"cascade {plain(row['judge'])}" if cascade else plain(training_name(row)),
         "kind": "baseline" if is_baseline(row) else "judge",
         "seen": row["seen_in_training"],
+        "color": color,
         "whisker": [round(100 * (row[key] - low) / width, 2) for key in keys],  # type: ignore[literal-required]
         "row": row,
         "brier": row.get("brier"),
@@ -260,7 +270,7 @@ _QUESTIONS = {
         "Each dot is the share of battles in which a judge gives the higher probability to the answer that people "
         "preferred; the line through it is where the share would lie if other prompts had been drawn. Guessing gets "
         "half of them. Grey rules use no language model. Where voters are simulated, the ceiling is what knowing their "
-        "minds would give. Hollow marks and the word “seen” are judges that were trained on these very battles: "
+        "minds would give. Hollow marks and the word 'seen' stand for judges that were trained on these very battles: "
         "their score proves nothing, and no sentence on this page counts on it.",
     ),
     "slices": (
@@ -290,7 +300,7 @@ _QUESTIONS = {
     ),
     "abstention": (
         "When should it abstain?",
-        "A judge that may say “I do not know” about battles it is least sure of makes fewer errors on the rest. "
+        "A judge that may say that it does not know about battles it is least sure of makes fewer errors on the rest. "
         "Read from the right: at 100% it answers everything, further left only what it is surest of. The lower the "
         "line, the better it knows what it does not know.",
     ),

@@ -16,6 +16,8 @@ from wsdm_arena.analysis.figures.theme import (
 )
 from wsdm_arena.analysis.tables import JudgeAnalysis
 
+MIN_BATTLES = 20
+"""Of fewer verdicts, one wrong or right one makes the line jump."""
 _TITLE = "Errors that remain if the judge may abstain"
 
 
@@ -27,7 +29,7 @@ def shown_first(analyses: Sequence[JudgeAnalysis]) -> set[str]:
 
 
 def draw_abstention(analyses: Sequence[JudgeAnalysis], *, colors: Mapping[str, str] | None = None) -> go.Figure:
-    """Draw coverage against risk.
+    """Draw coverage against risk, from a few battles on.
 
     Args:
         analyses: At first the best honest training of each judge is shown.
@@ -56,7 +58,12 @@ def _risk_of_all(analysis: JudgeAnalysis) -> float:
 
 
 def _line(analysis: JudgeAnalysis, color: str, *, visible: bool) -> go.Scatter:
-    curve, name = analysis["abstention"]["points"], label(training_name(analysis))
+    name = label(training_name(analysis))
+    curve = [
+        point
+        for point in analysis["abstention"]["points"]
+        if point["coverage"] * analysis["num_battles"] >= MIN_BATTLES or point["coverage"] == 1
+    ]
     name += " (seen)" if analysis["seen_in_training"] else ""
     return go.Scatter(
         x=[point["coverage"] for point in curve],

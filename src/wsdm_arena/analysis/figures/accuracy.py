@@ -55,8 +55,8 @@ def draw_accuracy(rows: Sequence[ScoreboardRow], *, colors: Mapping[str, str] | 
         vertical_spacing=min(0.2, 44 / height) if len(panels) > 1 else 0,
     )
     for number, (dataset, panel) in enumerate(panels.items(), start=1):
-        _draw_panel(figure, number, dataset, panel, colors)
-    figure.update_xaxes(tickformat=".0%")
+        _draw_panel(figure, number, dataset, panel, colors, _column(panels))
+    figure.update_xaxes(tickformat=".0%", range=_range(panels))
     figure.update_xaxes(title_text="accuracy (share of battles whose winner is named)", row=len(panels), col=1)
     figure.update_layout(showlegend=False)
     return style(figure, title=_TITLE, height=height + 40)
@@ -74,14 +74,19 @@ def _panels(rows: Sequence[ScoreboardRow]) -> dict[str, list[ScoreboardRow]]:
 
 
 def _draw_panel(
-    figure: go.Figure, number: int, dataset: str, panel: Sequence[ScoreboardRow], colors: Mapping[str, str]
+    figure: go.Figure,
+    number: int,
+    dataset: str,
+    panel: Sequence[ScoreboardRow],
+    colors: Mapping[str, str],
+    column: float,
 ) -> None:
     axis = "" if number == 1 else str(number)
     shown = [row for row in panel if not is_ceiling(row)]
     names = [_row_label(row) for row in shown]
     for name, row in zip(names, shown, strict=True):
         figure.add_trace(_dot(name, row, _color(row, colors)), row=number, col=1)
-    figure.add_trace(_numbers(names, shown), row=number, col=1)
+    figure.add_trace(_numbers(names, shown, column), row=number, col=1)
     title = f"<b>{label(dataset)}</b>, {max(row['num_pairs'] for row in panel):,} pairs"
     figure.add_annotation(panel_title(title, x="x" + axis, y="y" + axis))
     for row in panel:
@@ -122,11 +127,29 @@ def _dot(name: str, row: ScoreboardRow, color: str) -> go.Scatter:
     )
 
 
-def _numbers(names: Sequence[str], rows: Sequence[ScoreboardRow]) -> go.Scatter:
+def _bounds(panels: Mapping[str, Sequence[ScoreboardRow]]) -> tuple[float, float]:
+    rows = [row for panel in panels.values() for row in panel]
+    return min(row["accuracy_low"] for row in rows), max(row["accuracy_high"] for row in rows)
+
+
+def _column(panels: Mapping[str, Sequence[ScoreboardRow]]) -> float:
+    """Where the numbers stand, to the right of everything."""
+    low, high = _bounds(panels)
+    return high + 0.015 * max(high - low, 0.05)
+
+
+def _range(panels: Mapping[str, Sequence[ScoreboardRow]]) -> list[float]:
+    low, high = _bounds(panels)
+    span = max(high - low, 0.05)
+    return [low - 0.03 * span, high + 0.1 * span]
+
+
+def _numbers(names: Sequence[str], rows: Sequence[ScoreboardRow], column: float) -> go.Scatter:
+    """Accuracies as text, one below the other."""
     return go.Scatter(
-        x=[row["accuracy_high"] for row in rows],
+        x=[column] * len(rows),
         y=list(names),
-        text=[f" {percent(row['accuracy'])}" for row in rows],
+        text=[percent(row["accuracy"]) for row in rows],
         mode="text",
         textposition="middle right",
         textfont={"size": 11, "color": MUTED},

@@ -17,12 +17,12 @@ from wsdm_arena.analysis.figures.theme import (
     panel_title,
     percent,
     style,
+    transparent,
     whiskers,
 )
 from wsdm_arena.analysis.tables import JudgeAnalysis, ReliabilityBin
 
 _TITLE = "Reliability of probabilities"
-_COLUMNS = 3
 _ROW_PIXELS = 260
 _BEFORE, _AFTER = "as trained", "after the temperature"
 
@@ -37,7 +37,7 @@ def draw_calibration(analyses: Sequence[JudgeAnalysis], *, colors: Mapping[str, 
     if not analyses:
         return empty_figure(_TITLE, "No judge has been analysed.")
     colors = colors or judge_colors(analysis["judge"] for analysis in analyses)
-    columns = min(_COLUMNS, len(analyses))
+    columns = _num_columns(len(analyses))
     rows = -(-len(analyses) // columns)
     height = _ROW_PIXELS * rows + 90
     figure = make_subplots(
@@ -53,9 +53,9 @@ def draw_calibration(analyses: Sequence[JudgeAnalysis], *, colors: Mapping[str, 
         _draw_panel(figure, analysis, color, number // columns + 1, number % columns + 1, number)
     for column in range(1, columns + 1):  # the last panel of a column carries its axis
         last = (len(analyses) - column) // columns + 1
-        figure.update_xaxes(title_text="probability of the named winner", showticklabels=True, row=last, col=column)
+        figure.update_xaxes(title_text="says", showticklabels=True, row=last, col=column)
     for row in range(1, rows + 1):
-        figure.update_yaxes(title_text="share that it won", row=row, col=1)
+        figure.update_yaxes(title_text="is right", row=row, col=1)
     _scale(figure, analyses)
     figure.update_layout(legend=LEGEND_BELOW)
     return style(figure, title=_TITLE, height=height)
@@ -79,21 +79,22 @@ def _draw_panel(figure: go.Figure, analysis: JudgeAnalysis, color: str, row: int
     after = _curve(calibration["bins_after"], _AFTER, color, "circle", "solid", first=number == 0)
     figure.add_trace(before, row=row, col=column)
     figure.add_trace(after, row=row, col=column)
-    axis = "" if number == 0 else str((row - 1) * _columns_of(figure) + column)
+    axis = "" if number == 0 else str(number + 1)
     seen = " <i>(seen)</i>" if analysis["seen_in_training"] else ""
     errors = f"ECE {calibration['before']['ece']:.3f} → {calibration['after']['ece']:.3f}"
-    text = f"<b>{label(training_name(analysis), limit=26)}</b>{seen}<br><span style='color:{MUTED}'>{errors}</span>"
+    text = f"<b>{label(training_name(analysis), limit=22)}</b>{seen}<br><span style='color:{MUTED}'>{errors}</span>"
     figure.add_annotation(panel_title(text, x="x" + axis, y="y" + axis))
 
 
-def _columns_of(figure: go.Figure) -> int:
-    return len(figure._grid_ref[0])
+def _num_columns(panels: int) -> int:
+    """Four, or three where that leaves fewer holes in the last row."""
+    return min(panels, min((3, 4), key=lambda columns: (-panels % columns, -columns)))
 
 
 def _curve(bins: Sequence[ReliabilityBin], name: str, color: str, symbol: str, dash: str, *, first: bool) -> go.Scatter:
     values = [part["accuracy"]["value"] for part in bins]
     bars = whiskers(
-        values, [part["accuracy"]["low"] for part in bins], [part["accuracy"]["high"] for part in bins], color
+        values, [part["accuracy"]["low"] for part in bins], [part["accuracy"]["high"] for part in bins], _faint(color)
     )
     return go.Scatter(
         x=[part["mean_confidence"] for part in bins],
@@ -117,6 +118,10 @@ def _hover(name: str, part: ReliabilityBin) -> str:
         f"({interval(right['low'], right['high'])})<br>{part['num_battles']:,} battles said "
         f"{100 * part['confidence_low']:.0f} to {part['confidence_high']:.0%}"
     )
+
+
+def _faint(color: str) -> str:
+    return transparent(color, 0.45)
 
 
 def _lowest(analysis: JudgeAnalysis) -> float:

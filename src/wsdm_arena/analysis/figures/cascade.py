@@ -40,7 +40,6 @@ def draw_cascade_frontier(analyses: Sequence[CascadeAnalysis]) -> go.Figure:
         figure.update_xaxes(
             title_text=title,
             tickformat=".0%" if cost == "share" else None,
-            rangemode="tozero" if cost == "seconds" else "normal",
             row=1,
             col=column,
         )
@@ -51,8 +50,8 @@ def draw_cascade_frontier(analyses: Sequence[CascadeAnalysis]) -> go.Figure:
 
 
 def cascade_name(analysis: CascadeAnalysis) -> str:
-    """``student: gemma, then llama``; not yet escaped."""
-    return f"{analysis['stage']}: {', then '.join(analysis['judges'])}"
+    """``student: student.gemma, then student.llama``, those that were read for it; not yet escaped."""
+    return f"{analysis['stage']}: {', then '.join(analysis['read_by'][judge] for judge in analysis['judges'])}"
 
 
 def _add_cascade(figure: go.Figure, analysis: CascadeAnalysis, color: str, cost: str, column: int) -> None:
@@ -65,7 +64,7 @@ def _add_cascade(figure: go.Figure, analysis: CascadeAnalysis, color: str, cost:
         x=costs + costs[::-1],
         y=[point["accuracy"]["high"] for point in curve] + [point["accuracy"]["low"] for point in reversed(curve)],
         fill="toself",
-        fillcolor=transparent(color, 0.1),
+        fillcolor=transparent(color, 0.08),
         line={"width": 0},
         mode="lines",
         legendgroup=name,

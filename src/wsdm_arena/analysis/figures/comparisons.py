@@ -1,5 +1,6 @@
 """Which differences between judges are more than chance."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,11 +57,12 @@ def draw_comparisons(comparisons: Sequence[Mapping[str, Any]], *, colors: Mappin
         }
     figure = go.Figure()
     for number, rows in enumerate(choices.values()):
-        for part in (_dots(rows, colors), _numbers(rows)):
+        for part in (_dots(rows, colors), _numbers(rows, _column(rows))):
             figure.add_trace(part.update(visible=number == 0))
     figure.add_vline(x=0, line={"color": MUTED, "width": 1})
     buttons = [_button(number, choice, rows, len(choices)) for number, (choice, rows) in enumerate(choices.items())]
-    figure.update_xaxes(title_text="difference in accuracy (percentage points; right: the first is better)")
+    title = "difference in accuracy (percentage points; right: the first is better)"
+    figure.update_xaxes(title_text=title, range=_range(tested))
     figure.update_yaxes(categoryorder="array", categoryarray=[_pair(row) for row in tested], autorange="reversed")
     figure.update_yaxes(gridcolor=GRID, showgrid=False)
     figure.update_layout(showlegend=False, updatemenus=menu(buttons))
@@ -118,11 +120,32 @@ def _dots(rows: Sequence[Mapping[str, Any]], colors: Mapping[str, str]) -> go.Sc
     )
 
 
-def _numbers(rows: Sequence[Mapping[str, Any]]) -> go.Scatter:
+def _bounds(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Of all intervals and of zero, in percentage points; an interval of one battle has no bounds."""
+    ends = [100 * row[key] for row in rows for key in ("difference_low", "difference_high")]
+    known = [end for end in ends if math.isfinite(end)]
+    return min([0.0, *known]), max([0.0, *known])
+
+
+def _column(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Where the numbers stand, to the right of all intervals."""
+    low, high = _bounds(rows)
+    return high + 0.03 * max(high - low, 0.1)
+
+
+def _range(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Of the axis, with room for the numbers on the right."""
+    low, high = _bounds(rows)
+    span = max(high - low, 0.1)
+    return [low - 0.05 * span, high + 0.33 * span]
+
+
+def _numbers(rows: Sequence[Mapping[str, Any]], column: float) -> go.Scatter:
+    """Differences and p values as text, one below the other."""
     return go.Scatter(
-        x=[100 * row["difference_high"] for row in rows],
+        x=[column] * len(rows),
         y=[_pair(row) for row in rows],
-        text=[f" {points(row['difference'])}, {p_text(row['p_value'])}" for row in rows],
+        text=[f"{points(row['difference'])}, {p_text(row['p_value'])}" for row in rows],
         mode="text",
         textposition="middle right",
         textfont={"size": 11, "color": MUTED},
@@ -143,6 +166,10 @@ def _hover(row: Mapping[str, Any]) -> str:
 
 def _button(number: int, choice: str, rows: Sequence[Mapping[str, Any]], count: int) -> dict[str, Any]:
     visible = [shown == number for shown in range(count) for _ in range(2)]  # dots and numbers
-    layout = {"yaxis.categoryarray": [_pair(row) for row in rows], "meta": {"height": _height(rows)}}
+    layout = {
+        "yaxis.categoryarray": [_pair(row) for row in rows],
+        "meta": {"height": _height(rows)},
+        "xaxis.range": _range(rows),
+    }
     name = choice if number == 0 else f"{label(choice)} against the others"
     return {"label": name, "method": "update", "args": [{"visible": visible}, layout]}

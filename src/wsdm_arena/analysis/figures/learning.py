@@ -21,7 +21,7 @@ from wsdm_arena.analysis.figures.theme import (
 )
 
 _TITLE = "Learning curves"
-_COLUMNS, _ROW_PIXELS = 3, 250
+_COLUMNS, _ROW_PIXELS = 3, 270
 
 
 class _Measure(NamedTuple):
@@ -57,7 +57,7 @@ def draw_learning_curves(metrics: Mapping[str, pd.DataFrame], *, colors: Mapping
     rows = -(-len(stages) // columns)
     height = _ROW_PIXELS * rows + 110
     figure = make_subplots(
-        rows=rows, cols=columns, shared_yaxes="all", horizontal_spacing=0.05, vertical_spacing=min(0.3, 66 / height)
+        rows=rows, cols=columns, shared_yaxes="all", horizontal_spacing=0.05, vertical_spacing=min(0.3, 90 / height)
     )
     owners: list[str] = []
     for number, (stage, trainings) in enumerate(stages.items()):

@@ -12,7 +12,6 @@ from wsdm_arena.analysis.figures.theme import (
     INK,
     LEGEND_BELOW,
     PAPER,
-    RULE,
     dash_of,
     empty_figure,
     interval,
@@ -22,6 +21,7 @@ from wsdm_arena.analysis.figures.theme import (
     points,
     style,
     symbol_of,
+    transparent,
     whiskers,
 )
 from wsdm_arena.analysis.tables import Interval, JudgeAnalysis, LengthBin
@@ -123,13 +123,13 @@ def _add_dumbbell(figure: go.Figure, analysis: JudgeAnalysis, color: str) -> Non
         x=[longer["value"], shorter["value"]],
         y=[name, name],
         mode="lines+markers",
-        line={"color": RULE, "width": 2},
+        line={"color": transparent(color, 0.25), "width": 5},
         marker={"color": [color, PAPER], "size": 10, "line": {"color": color, "width": 2}},
         error_x=whiskers(
             [longer["value"], shorter["value"]],
             [longer["low"], shorter["low"]],
             [longer["high"], shorter["high"]],
-            RULE,
+            color,
         ),
         hovertext=hover,
         hoverinfo="text",

@@ -32,7 +32,7 @@ from wsdm_arena.analysis.figures.theme import (
     symbol_of,
     whiskers,
 )
-from wsdm_arena.scoring.scoreboard import ScoreboardRow, slice_of
+from wsdm_arena.scoring.scoreboard import BASELINE_STAGE, ScoreboardRow, slice_of
 
 _TITLE = "Accuracy by part of the battles"
 _KINDS = ("language", "length", "models", "truncated", "source", "flaw")
@@ -70,13 +70,12 @@ def slices_of(rows: Sequence[ScoreboardRow]) -> list[Slices]:
     return [_slices(kind, [row for row in scored if kind_and_value(row)[0] == kind], shown) for kind in ordered]
 
 
-def kind_buttons(kinds: Sequence[Slices], owners: Sequence[tuple[str, str]], **layout: Any) -> Iterator[dict[str, Any]]:
+def kind_buttons(kinds: Sequence[Slices], owners: Sequence[tuple[str, str]]) -> Iterator[dict[str, Any]]:
     """Buttons that show the traces of one kind each.
 
     Args:
         kinds: One button each.
         owners: Kind and training of each trace of the figure.
-        layout: What else each button sets.
     """
     for kind in kinds:
         visible = [_visibility(kind, *owner) for owner in owners]
@@ -85,7 +84,7 @@ def kind_buttons(kinds: Sequence[Slices], owners: Sequence[tuple[str, str]], **l
             "method": "update",
             "args": [
                 {"visible": visible},
-                {"yaxis.categoryarray": list(kind.categories.values()), "meta": {"height": kind.height}, **layout},
+                {"yaxis.categoryarray": list(kind.categories.values()), "meta": {"height": kind.height}},
             ],
         }
 
@@ -108,13 +107,14 @@ def draw_slices(rows: Sequence[ScoreboardRow], *, colors: Mapping[str, str] | No
         for name, scored in kind.rows.items():
             figure.add_trace(_trace(kind, name, scored, colors, visible=kind is kinds[0]))
             owners.append((kind.kind, name))
-    figure.update_xaxes(tickformat=".0%", title_text="accuracy")
+    figure.update_xaxes(tickformat=".0%", title_text="accuracy", range=_range(kinds[0]))
     figure.update_yaxes(
         categoryorder="array", categoryarray=list(kinds[0].categories.values()), autorange="reversed", showgrid=True
     )
-    figure.update_layout(
-        scattermode="group", scattergap=0.35, legend=LEGEND_BELOW, updatemenus=menu(list(kind_buttons(kinds, owners)))
-    )
+    buttons = list(kind_buttons(kinds, owners))
+    for button, kind in zip(buttons, kinds, strict=True):
+        button["args"][1]["xaxis.range"] = _range(kind)
+    figure.update_layout(scattermode="group", scattergap=0.35, legend=LEGEND_BELOW, updatemenus=menu(buttons))
     return style(figure, title=_TITLE, height=kinds[0].height)
 
 
@@ -141,6 +141,19 @@ def restricted(kind: Slices, key: str) -> Slices:
     return replace(kind, rows=rows, categories=categories, shown=kind.shown & set(rows))
 
 
+def slot_of(row: ScoreboardRow) -> str:
+    """Whose place within a category a row takes: trainings of one judge share it, and all baselines do."""
+    return BASELINE_STAGE if is_baseline(row) else label(row["judge"])
+
+
+def _range(kind: Slices) -> list[float]:
+    """Of the axis: all judges and the ceiling fit in; rules that are clicked in may not."""
+    rows = [row for scored in kind.rows.values() for row in scored]
+    shown = [row for row in rows if is_ceiling(row) or not is_baseline(row)] or rows
+    low, high = min(row["accuracy_low"] for row in shown), max(row["accuracy_high"] for row in shown)
+    return [max(0.0, low - 0.03), min(1.0, high) + 0.02]
+
+
 def _visibility(kind: Slices, of_kind: str, name: str) -> bool | str:
     return (name in kind.shown or "legendonly") if of_kind == kind.kind else False
 
@@ -158,7 +171,7 @@ def _trace(
         y=[kind.categories[kind_and_value(row)[1]] for row in rows],
         name=label(name) + seen,
         orientation="h",
-        offsetgroup=label(name),
+        offsetgroup=slot_of(first),
         mode="markers",
         marker={"color": color, "size": 8, "symbol": symbol, "line": {"color": color, "width": 1.5}},
         error_x=whiskers(values, lows, highs, color),

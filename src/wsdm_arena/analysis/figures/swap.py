@@ -6,7 +6,7 @@ from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
 from wsdm_arena.analysis.figures.names import is_baseline, kind_and_value, label, training_name, value_name
-from wsdm_arena.analysis.figures.slices import Slices, kind_buttons, restricted, slices_of
+from wsdm_arena.analysis.figures.slices import Slices, kind_buttons, restricted, slices_of, slot_of
 from wsdm_arena.analysis.figures.theme import (
     BASELINE_COLOR,
     LEGEND_BELOW,
@@ -26,7 +26,7 @@ from wsdm_arena.scoring.scoreboard import ScoreboardRow
 
 _TITLE = "When the answers change places"
 _WHOLE = "all"
-_MEASURES = (("flip_rate", "verdicts that flip"), ("gap", "mean |p(AB) + p(BA) − 1|"))
+_MEASURES = (("flip_rate", "verdicts that flip"), ("gap", "how far the probability of an answer moves"))
 
 
 def draw_swap_audit(
@@ -124,7 +124,7 @@ def _add_slices(
         "name": label(name),
         "legendgroup": label(name),
         "orientation": "h",
-        "offsetgroup": label(name),
+        "offsetgroup": slot_of(rows[0]),
         "mode": "markers",
         "marker": {"color": color, "size": 8, "symbol": symbol_of(rows[0]["stage"], seen=rows[0]["seen_in_training"])},
         "hoverinfo": "text",

@@ -84,7 +84,8 @@ def percent(share: float, *, digits: int = 1) -> str:
 
 def points(difference: float) -> str:
     """A difference of two shares with its sign: ``+1.2``, in percentage points."""
-    return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+    text = f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return "0.0" if text.endswith("0.0") and len(text) == 4 else text
 
 
 def interval(low: float, high: float) -> str:
@@ -194,8 +195,8 @@ def _template() -> go.layout.Template:
         "colorway": list(_PALETTE),
         "margin": {"l": 12, "r": 24, "t": 56, "b": 40},
         "hoverlabel": {"bgcolor": PAPER, "bordercolor": RULE, "font": {"family": FONT, "size": 12, "color": INK}},
-        "legend": {"font": {"size": 12, "color": INK}, "itemsizing": "constant", "title": {"text": ""}},
+        "legend": {"font": {"size": 12, "color": INK}, "itemsizing": "trace", "itemwidth": 36, "title": {"text": ""}},
         "xaxis": axis,
-        "yaxis": axis,
+        "yaxis": axis | {"ticklabelstandoff": 6},
     }
     return go.layout.Template(layout=layout)
