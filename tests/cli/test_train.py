@@ -1,7 +1,9 @@
 """The command that trains a judge on files of votes."""
 
+import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -127,6 +129,25 @@ def test_the_end_says_how_good_the_judge_is_and_how_to_use_it(asked):
     assert re.search(r"longer wins +0\.750", shown)
     assert "python -m wsdm_arena judge --bundle mine" in shown
     assert 'Judge.load("mine")' in shown
+
+
+def test_the_line_of_python_at_the_end_holds_for_any_place(asked):
+    place = 'it\'s my "judge" $HOME'
+    result = CliRunner().invoke(train, ["--battles", "a.csv", "-o", place, "--backbone", "owner/model"])
+    (line,) = (line for line in result.output.splitlines() if line.startswith("  python -c "))
+    _, _, code = shlex.split(line)
+    compile(code, "shown", "exec")
+    assert f"Judge.load({json.dumps(place)})" in code
+
+
+def test_an_output_that_cannot_be_made_is_one_message(tmp_path):
+    (tmp_path / "votes.csv").write_text("prompt,response_a,response_b,winner\n" + "p,a,b,model_a\n")
+    options = ["--battles", str(tmp_path / "votes.csv"), "-o", "/proc/x/out", "--backbone", str(BACKBONES / "llama")]
+    result = CliRunner().invoke(train, options)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert result.output.startswith("Error: ")
+    assert "/proc/x" in result.output
 
 
 def test_errors_of_the_library_speak_of_options(tmp_path):

@@ -21,6 +21,7 @@ from wsdm_arena.judging.file_request import FileJudgingError, examine_inputs
 from wsdm_arena.judging.file_verdicts import VerdictTable
 from wsdm_arena.judging.parts import PartsDirectory
 from wsdm_arena.judging.reading import Budget
+from wsdm_arena.preferences import raw_rows
 from wsdm_arena.preferences.raw_rows import read_frame
 from wsdm_arena.preferences.raw_tables import RawTableError
 
@@ -431,6 +432,68 @@ def test_a_file_without_the_columns_is_left_out_if_others_can_be_judged(desk, ex
         desk.judge(bad)
 
 
+@pytest.mark.parametrize(("name", "content"), [("b.csv", ""), ("b.parquet", ""), ("b.jsonl", "\n"), ("b.csv", "a,b\n")])
+def test_an_empty_file_in_a_folder_is_left_out_and_a_damaged_one_is_refused(name, content, desk, expected):
+    folder = desk.folder / "in"
+    folder.mkdir()
+    desk.write(odd_pairs(), "in/pairs.jsonl")
+    (folder / name).write_text(content)
+    summary = desk.judge(folder)
+    assert_same_verdicts(desk.verdicts, expected)
+    assert list(summary.left_out) == [str(folder / name)]
+    (folder / "damaged.parquet").write_bytes(b"PAR1")
+    with pytest.raises(RawTableError, match="cannot be read as parquet"):
+        desk.judge(folder)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".csv"])
+@pytest.mark.parametrize("spec", ["", "*"])
+def test_outputs_in_the_folder_of_the_inputs_are_not_judged(spec, suffix, desk):
+    folder = desk.folder / "in"
+    folder.mkdir()
+    desk.write(plain_pairs(5), "in/pairs.jsonl")
+    desk.output = folder / f"first{suffix}"
+    for _ in range(2):
+        summary = desk.judge(folder / spec, keep_columns=True)
+        assert (summary.num_rows, summary.left_out) == (5, {})
+    first, desk.output = desk.output, folder / f"second{suffix}"
+    for _ in range(2):
+        summary = desk.judge(folder / spec, keep_columns=True)
+        assert summary.num_rows == 5
+        assert set(summary.left_out) <= {str(first), f"{first}.report.json"}
+        assert "another command of judge has written it" in summary.left_out[str(first)]
+    assert desk.judge(first, keep_columns=True).num_rows == 5  # it was named
+    with pytest.raises(FileJudgingError, match="is one of the files to judge"):
+        desk.judge(desk.output)
+    (folder / "pairs.jsonl").unlink()
+    with pytest.raises(RawTableError, match="another command of judge has written it"):
+        desk.judge(folder / spec)
+
+
+def test_half_written_outputs_of_killed_commands_are_removed(desk):
+    half = [desk.folder / f".verdicts.parquet{what}.123" for what in ("", ".report.json")]
+    others = [desk.folder / name for name in (".verdicts.parquet.swp", ".verdicts.csv.123", "verdicts.parquet.123")]
+    for path in (*half, *others):
+        path.write_text("x")
+    desk.judge(desk.write(odd_pairs(6)))
+    assert not any(path.exists() for path in half)
+    assert all(path.exists() for path in others)
+
+
+@pytest.mark.parametrize("keep_columns", [False, True])
+def test_columns_that_nobody_needs_are_not_decoded(keep_columns, desk, monkeypatch):
+    decoded: set[str] = set()
+    to_pandas = raw_rows._parquet_frame
+
+    def remember(table: Any, file: Path) -> pd.DataFrame:
+        decoded.update(table.column_names)
+        return to_pandas(table, file)
+
+    monkeypatch.setattr(raw_rows, "_parquet_frame", remember)
+    desk.judge(desk.write(plain_pairs(6).assign(note="n"), "pairs.parquet"), keep_columns=keep_columns)
+    assert decoded == {"id", "prompt", "response_a", "response_b"} | ({"note"} if keep_columns else set())
+
+
 def test_several_files_are_judged_as_one_table(desk, expected):
     first, second = desk.write(odd_pairs().iloc[:10], "a.jsonl"), desk.write(odd_pairs().iloc[10:], "b.jsonl")
     desk.judge(first, second, rows_per_part=6)
@@ -564,6 +627,24 @@ def test_rows_that_the_first_of_a_cascade_has_not_read_in_time_go_to_the_longer_
     assert table["decided_by"].tolist() == ["gemma"] * 18 + ["fallback"] * 18
     assert table["winner"].notna().all()
     assert desk.report["without_verdict"] == {"no judge read it: the longer answer wins": 18}
+
+
+@pytest.mark.parametrize("cascade", [False, True])
+def test_what_was_read_in_time_is_kept_for_the_same_command(cascade, desk, monkeypatch, time_is_over_after):
+    options = {"names": ("gemma", "llama"), "cascade": cascade, "rows_per_part": 6}
+    file = desk.write(odd_pairs())
+    desk.judge(file, **options)
+    whole = desk.verdicts
+    time_is_over_after(3)
+    summary = desk.judge(file, **options)
+    assert summary.kept == desk.parts
+    assert f"the time was over; the same command goes on with {desk.parts}" in summary.to_line()
+    monkeypatch.undo()
+    summary = desk.judge(file, **options)
+    assert summary.num_rows_read_now["gemma"] == 36 - 3 * 6
+    assert summary.kept is None
+    assert not desk.parts.exists()
+    pd.testing.assert_frame_equal(desk.verdicts, whole)
 
 
 def test_a_judge_without_finite_logits_stops_the_command(desk, monkeypatch):

@@ -1,5 +1,6 @@
 """``python -m wsdm_arena train``: a judge from a file of votes, without a Kedro project."""
 
+import json
 import logging
 import shlex
 from collections.abc import Callable, Mapping
@@ -144,7 +145,7 @@ def train(
         from wsdm_arena.judging.own_battles import train_judge  # takes a second to import
 
         trained = train_judge(list(battles), output, config=config, work_dir=work_dir, write_card=_write_card)
-    except UserError as error:
+    except (UserError, OSError) as error:
         raise click.ClickException(_in_own_words(str(error))) from None
     _show(trained)
 
@@ -223,9 +224,7 @@ def _show(trained: "TrainedJudge") -> None:
     place = shlex.quote(str(trained.bundle))
     console.print("\nTo use it:")
     console.print(f"  python -m wsdm_arena judge --bundle {place} PAIRS.csv -o verdicts.parquet", soft_wrap=True)
-    console.print(
-        f"  python -c 'from wsdm_arena import Judge; "
-        f'print(Judge.load("{trained.bundle}").compare("2 + 2?", "4", "5"))\'',
-        soft_wrap=True,
-    )
+    literal = json.dumps(str(trained.bundle), ensure_ascii=False)
+    code = f'from wsdm_arena import Judge; print(Judge.load({literal}).compare("2 + 2?", "4", "5"))'
+    console.print(f"  python -c {shlex.quote(code)}", soft_wrap=True)
     console.print(f"Metrics and predictions: {trained.run_dir}", soft_wrap=True)

@@ -29,7 +29,8 @@ def judge_files(
     When the time is over, rows that not all judges have read are decided by those that have. In a cascade, rows that
     the second judge was still to read keep the first one's verdict, and of rows that nobody read the longer answer
     wins; without a cascade these have none. Parts are read in the order of the files, within a part the longest pairs
-    first (the second judge of a cascade: the most uncertain first).
+    first (the second judge of a cascade: the most uncertain first). What was read is kept then: called again,
+    judges go on where the clock stopped them, and the output is replaced.
 
     Args:
         bundles: Directories of bundles.
@@ -60,5 +61,6 @@ def judge_files(
         for number in range(len(judges)):
             work.let_read(number)
         summary = VerdictTable(work).write(output, lambda: time.monotonic() - start)
-        work.directory.remove()
+        if work.is_done:
+            work.directory.remove()
     return summary

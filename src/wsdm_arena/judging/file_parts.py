@@ -94,20 +94,30 @@ def plan_parts(inputs: Inputs, rows_per_part: int) -> list[Part]:
     return parts
 
 
-def stream_parts(parts: Collection[Part], rows_per_part: int) -> Iterator[tuple[Part, PartRows]]:
+def stream_parts(
+    parts: Collection[Part], rows_per_part: int, *, columns: Collection[str] | None = ()
+) -> Iterator[tuple[Part, PartRows]]:
     """Read parts, in their order; only one is in memory.
+
+    Args:
+        parts: Of one plan.
+        rows_per_part: Of that plan.
+        columns: That are needed beside the texts, where the format lets others be passed over; None: all.
 
     Raises:
         FileJudgingError: A file is no longer as it was.
         RawTableError: A file cannot be read any more.
     """
+    needed = None if columns is None else {*TEXT_COLUMNS, *columns}
     by_file: dict[InputFile, dict[int, Part]] = defaultdict(dict)
     for part in parts:
         by_file[part.file][part.number_in_file] = part
     for file, wanted in by_file.items():
         file.require_unchanged()
         last, num_come = max(wanted), 0
-        for number, frame in stream_frames(file.path, rows_per_part, required=TEXT_COLUMNS, wanted=wanted):
+        for number, frame in stream_frames(
+            file.path, rows_per_part, required=TEXT_COLUMNS, wanted=wanted, columns=needed
+        ):
             if len(frame) != wanted[number].num_rows:
                 break
             yield wanted[number], PartRows(frame, file)

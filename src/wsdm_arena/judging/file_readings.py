@@ -169,6 +169,11 @@ class FileWork:
         was_begun = reading["was_begun"]
         return int(was_begun.sum()), int((was_begun & np.isnan(reading["probabilities"][:, 0])).sum())
 
+    @cached_property
+    def is_done(self) -> bool:
+        """Whether every judge has read all that it is to read, once they have had their time."""
+        return not any(self._is_to_read(number, part) for number in range(len(self.judges)) for part in self.parts)
+
     def _progress(self, judge: ExportedJudge, num_done: int) -> AbstractContextManager[Progress]:
         return show_progress(f"rows read by {judge.name}", done=num_done, total=self.inputs.num_rows)
 

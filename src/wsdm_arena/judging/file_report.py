@@ -32,6 +32,7 @@ class FileSummary:
         left_out: Files that were not judged, and why.
         num_rows_read_now: Rows that this call has read, by judge; the others were read before it.
         seconds: Wall clock of this call.
+        kept: Where readings are kept for another call, as the time was over before all was read; None: all was.
     """
 
     output: Path
@@ -43,6 +44,7 @@ class FileSummary:
     left_out: dict[str, str]
     num_rows_read_now: dict[str, int]
     seconds: float
+    kept: Path | None = None
 
     def to_line(self) -> str:
         """Sum up in one line."""
@@ -59,6 +61,7 @@ class FileSummary:
                 * bool(self.read_by)
             ),
             *([f"{lacking:,} without a judge's verdict, see {self.report_file}"] * bool(lacking)),
+            *([f"the time was over; the same command goes on with {self.kept}"] * (self.kept is not None)),
             *([f"left out: {', '.join(self.left_out)}"] * bool(self.left_out)),
         ]
         return replace_surrogates(f"{'; '.join(parts)}. Verdicts: {self.output}")

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsdm_arena.errors import UserError
-from wsdm_arena.preferences.raw_rows import FileSurvey, RawTableError, replace_surrogates, survey_file
+from wsdm_arena.preferences.raw_rows import EmptyTableError, FileSurvey, RawTableError, replace_surrogates, survey_file
 from wsdm_arena.preferences.raw_tables import TEXT_COLUMNS, explain_missing, find_files
 from wsdm_arena.runs.fingerprint import file_digest
 
 OUTPUT_SUFFIXES = (".parquet", ".csv", ".jsonl")
+_REPORT = ".report.json"
 
 
 class FileJudgingError(UserError, ValueError):
@@ -96,26 +97,54 @@ class Inputs:
 def examine_inputs(specs: Sequence[str], output: Path) -> Inputs:
     """Find the files, make sure that the output can be written and is none of them, and survey them.
 
+    Of directories and patterns, this and any other command's output and report are no part.
+
     Args:
         specs: Files, directories or patterns.
         output: Where verdicts are to go.
 
     Raises:
         FileJudgingError: The output cannot be written, or is an input.
-        RawTableError: A file is unreadable, of an unknown format or empty, or no file has the columns of a pair.
+        RawTableError: A file is unreadable or of an unknown format, or none holds rows and the columns of a pair.
     """
     check_output(output)
-    paths = find_files(list(specs))
-    for path in paths:
+    named = {os.path.realpath(Path(spec).expanduser()) for spec in specs if Path(spec).expanduser().is_file()}
+    kept: list[InputFile] = []
+    left_out: dict[str, str] = {}
+    for path in find_files(list(specs)):
+        name, is_named = replace_surrogates(str(path)), os.path.realpath(path) in named
         if os.path.realpath(path) == os.path.realpath(output):
-            raise FileJudgingError(f"{output} is one of the files to judge; name another output (-o)")
-    files = [InputFile.examine(path) for path in paths]
-    reasons = {file: reason for file in files if (reason := _why_left_out(file)) is not None}
-    left_out = {file.name: reason for file, reason in reasons.items()}
-    kept = tuple(file for file in files if file not in reasons)
+            if is_named:
+                raise FileJudgingError(f"{output} is one of the files to judge; name another output (-o)")
+        elif not is_named and _is_of_a_command(path):
+            left_out[name] = f"{name}: another command of judge has written it; to have it judged, name the file itself"
+        else:
+            try:
+                file = InputFile.examine(path)
+                reason = _why_left_out(file)
+            except EmptyTableError as error:
+                reason = replace_surrogates(str(error))
+            if reason is None:
+                kept.append(file)
+            else:
+                left_out[name] = reason
+    own_report = replace_surrogates(str(report_path(output).absolute()))
+    reasons = [reason for name, reason in left_out.items() if name != own_report]
     if not kept:
-        raise RawTableError("; ".join(left_out.values()))
-    return Inputs(kept, left_out)
+        raise RawTableError("; ".join(reasons) or f"{', '.join(specs)}: there is no table but the output")
+    return Inputs(tuple(kept), {name: reason for name, reason in left_out.items() if name != own_report})
+
+
+def report_path(output: Path) -> Path:
+    """Where the report of an output lies."""
+    return output.with_name(f"{output.name}{_REPORT}")
+
+
+def _is_of_a_command(path: Path) -> bool:
+    """Whether a file is an output with its report beside it, or that report."""
+    if path.name.endswith(_REPORT):
+        return path.with_name(path.name.removesuffix(_REPORT)).suffix.lower() in OUTPUT_SUFFIXES
+    return report_path(path).is_file()
 
 
 def check_output(output: Path) -> None:

@@ -14,6 +14,7 @@ from wsdm_arena.judging.cascade import state_verdicts
 from wsdm_arena.judging.file_parts import PartRows, stream_parts
 from wsdm_arena.judging.file_readings import FileWork
 from wsdm_arena.judging.file_report import BY_LENGTH, NO_LOGITS, NO_TIME, UNREADABLE, FileReport, FileSummary
+from wsdm_arena.judging.file_request import report_path
 from wsdm_arena.judging.parts import Reading as StoredReading
 from wsdm_arena.judging.reading import JudgeWork, Reading
 from wsdm_arena.judging.verdict_files import writing_verdicts
@@ -47,7 +48,8 @@ class VerdictTable:
         report = FileReport()
         kept = self._kept_columns()
         with writing_verdicts(output, self._schema(kept)) as write:
-            for part, rows in stream_parts(self._work.parts, self._options.rows_per_part):
+            columns = None if self._options.keep_columns else ("id",)
+            for part, rows in stream_parts(self._work.parts, self._options.rows_per_part, columns=columns):
                 readings = [self._work.stored(number, part) for number in range(len(self._judges))]
                 verdicts = self._combine(rows, readings)
                 reasons = self._reasons(rows, verdicts, readings)
@@ -55,7 +57,7 @@ class VerdictTable:
                 if verdicts.decided_by is not None:
                     report.read_by.update(name for name in verdicts.decided_by.tolist() if name is not None)
                 write(self._table(rows, verdicts, reasons, kept))
-        report_file = output.with_name(f"{output.name}.report.json")
+        report_file = report_path(output)
         summary = FileSummary(
             output=output,
             report_file=report_file,
@@ -66,6 +68,7 @@ class VerdictTable:
             left_out=self._inputs.left_out,
             num_rows_read_now=self._work.num_rows_read_now,
             seconds=seconds(),
+            kept=None if self._work.is_done else self._work.directory.path,
         )
         write_atomically(report_file, json.dumps(report.to_dict(summary), indent=2, ensure_ascii=False).encode())
         return summary

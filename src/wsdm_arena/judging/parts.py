@@ -7,6 +7,7 @@ of which request. Each file is whole or absent. The directory goes when the outp
 import hashlib
 import json
 import logging
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ class PartsDirectory:
     def __init__(self, output: Path) -> None:
         self.path = output.with_name(f"{output.name}.parts")
         self._request_file = self.path / "request.json"
+        self._output = output
         self._request_digest = ""
 
     @contextmanager
@@ -150,6 +152,10 @@ class PartsDirectory:
     def _remove_leftovers(self) -> None:
         for pattern in (".*.npz.*", ".request.json.*"):  # of a killed process
             for path in self.path.glob(pattern):
+                path.unlink(missing_ok=True)
+        half_written = re.compile(rf"\.{re.escape(self._output.name)}(\.report\.json)?\.\d+")
+        for path in self._output.absolute().parent.iterdir():
+            if half_written.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 
     def _clear(self) -> None:

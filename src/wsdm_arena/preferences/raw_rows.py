@@ -46,6 +46,10 @@ class RawTableError(UserError, ValueError):
     """A raw file is missing, unreadable or not the table it should be; nothing was processed."""
 
 
+class EmptyTableError(RawTableError):
+    """A raw file holds no rows."""
+
+
 @dataclass(frozen=True)
 class FileSurvey:
     """What a file holds, without its texts.
@@ -73,9 +77,12 @@ def survey_file(file: Path, required: Sequence[str] = ()) -> FileSurvey:
         required: Obligatory columns; a JSON object without one of them is not readable.
 
     Raises:
-        RawTableError: The file is unreadable, of an unknown format, or holds no rows.
+        RawTableError: The file is unreadable or of an unknown format.
+        EmptyTableError: It holds no rows.
     """
     with _explaining(file):
+        if not file.stat().st_size:
+            raise EmptyTableError(f"{file}: the file is empty")
         if _suffix(file) == _PARQUET:
             with _open_parquet(file) as parquet:
                 names, num_rows = _parquet_names(parquet, file), parquet.metadata.num_rows
@@ -83,7 +90,7 @@ def survey_file(file: Path, required: Sequence[str] = ()) -> FileSurvey:
         else:
             names, num_rows, num_readable, first_fault = _count_records(file, required)
     if not num_rows:
-        raise RawTableError(f"{file}: the file holds no rows")
+        raise EmptyTableError(f"{file}: the file holds no rows")
     missing = tuple(name for name in required if name not in names)
     return FileSurvey(num_rows, num_readable, tuple(names), missing, first_fault)
 
@@ -107,7 +114,12 @@ def read_frame(file: Path) -> pd.DataFrame:
 
 
 def stream_frames(
-    file: Path, rows_per_frame: int, *, required: Sequence[str] = (), wanted: Container[int] | None = None
+    file: Path,
+    rows_per_frame: int,
+    *,
+    required: Sequence[str] = (),
+    wanted: Container[int] | None = None,
+    columns: Container[str] | None = None,
 ) -> Iterator[tuple[int, pd.DataFrame]]:
     """Read a file in frames; memory does not grow with its rows, except for a JSON list, which is read whole.
 
@@ -116,6 +128,7 @@ def stream_frames(
         rows_per_frame: Of every frame but the last.
         required: Columns that every frame has; a JSON object without one of them gets a fault.
         wanted: Numbers of the frames to make; the others are passed over. None: all.
+        columns: Those of a Parquet file that are decoded; other formats give all that they have. None: all.
 
     Yields:
         The frame's number, from 0, and the frame: the file's columns, and ``_row`` and ``_fault``.
@@ -125,7 +138,7 @@ def stream_frames(
     """
     with _explaining(file):
         if _suffix(file) == _PARQUET:
-            yield from _stream_parquet(file, rows_per_frame, wanted)
+            yield from _stream_parquet(file, rows_per_frame, wanted, columns)
             return
         with _RECORDS[_suffix(file)](file, required) as (names, records):
             for number in count():
@@ -181,19 +194,20 @@ def _parquet_names(parquet: pq.ParquetFile, file: Path) -> list[str]:
 
 
 def _stream_parquet(
-    file: Path, rows_per_frame: int, wanted: Container[int] | None
+    file: Path, rows_per_frame: int, wanted: Container[int] | None, columns: Container[str] | None
 ) -> Iterator[tuple[int, pd.DataFrame]]:
     with _open_parquet(file) as parquet:
-        for number, table in enumerate(_exact_batches(parquet, rows_per_frame)):
+        names = [name for name in _parquet_names(parquet, file) if columns is None or name in columns]
+        for number, table in enumerate(_exact_batches(parquet, rows_per_frame, names)):
             if wanted is None or number in wanted:
                 yield number, _numbered(_parquet_frame(table, file), number * rows_per_frame)
 
 
-def _exact_batches(parquet: pq.ParquetFile, num_rows: int) -> Iterator[pa.Table]:
+def _exact_batches(parquet: pq.ParquetFile, num_rows: int, names: list[str]) -> Iterator[pa.Table]:
     """Tables of so many rows, but the last: pyarrow's own batches may end with a row group."""
     waiting: list[pa.RecordBatch] = []
     num_waiting = 0
-    for batch in parquet.iter_batches(num_rows):
+    for batch in parquet.iter_batches(num_rows, columns=names):
         waiting.append(batch)
         num_waiting += batch.num_rows
         while num_waiting >= num_rows:
@@ -248,7 +262,7 @@ def _open_csv(file: Path, required: Sequence[str]) -> Iterator[Records]:
         rows = _csv_rows(reader, file)
         header = next(rows, None)
         if header is None:
-            raise RawTableError(f"{file}: the file is empty")
+            raise EmptyTableError(f"{file}: the file is empty")
         if isinstance(header, str):
             raise RawTableError(f"{file}: the header cannot be read: {header}")
         names = [replace_surrogates(name.strip()) for name in header]
