@@ -13,6 +13,7 @@ import pytest
 import wsdm_arena
 from tests.judging.tiny_bundles import ODD_TEXTS, TEMPERATURE, TEMPLATE, TRUNCATION, odd_pairs
 from wsdm_arena import Judge, Verdict
+from wsdm_arena.cli.judge import judge as judge_command
 from wsdm_arena.judging import judge as judge_module
 from wsdm_arena.judging.bundle import BundleError
 from wsdm_arena.judging.cascade import run_cascade
@@ -175,6 +176,18 @@ def test_ties_have_a_probability_of_their_own_also_in_cascades(bundles):
     assert row[["probability_a.final.tied.1", "probability_b.final.tied.1", "probability_tie.final.tied.1"]].sum() == (
         pytest.approx(1)
     )
+
+
+def test_a_cascade_decides_between_the_answers_however_likely_a_tie_and_says_so(bundles):
+    with Judge.load(bundles / "tied", bundles / "tied", cascade=True) as judge:
+        for reader in judge._readers.values():
+            reader.judge.head.output.bias.data[2] = 50.0
+        verdict = judge.compare("p", "a", "b")
+    assert verdict.probability_tie > 0.99
+    assert verdict.winner in ("model_a", "model_b")
+    assert "never says ``tie``" in Verdict.__doc__
+    assert "never ``tie``" in Judge.load.__doc__
+    assert "never a tie" in next(option.help for option in judge_command.params if option.name == "cascade")
 
 
 @pytest.mark.parametrize("text", ODD_TEXTS, ids=[repr(text)[:20] for text in ODD_TEXTS])

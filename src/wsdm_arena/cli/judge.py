@@ -48,7 +48,8 @@ _INTERRUPTED = 130
     "--cascade",
     is_flag=True,
     help="Two bundles share the work: the first reads every pair as it stands, the second, with the answers "
-    "exchanged, only those whose winner it can still change. Probabilities are not calibrated then.",
+    "exchanged, only those whose winner it can still change. Probabilities are not calibrated then, and the winner is "
+    "never a tie.",
 )
 @click.option(
     "--threshold",

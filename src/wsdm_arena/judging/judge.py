@@ -111,7 +111,7 @@ class Judge:
             bundles: Directories that an export wrote. The probabilities of several are averaged.
             weights: Of several: one each, or by name (or path), 1 for those not named; all the same by default.
             cascade: Two judges share the work: the first reads every pair as it stands, the second exchanged those
-                whose winner it can still change. Its probabilities are not calibrated.
+                whose winner it can still change. Its probabilities are not calibrated, and its winner is never ``tie``.
             threshold: Of the cascade: the second judge reads pairs with ``|p_a - p_b|`` of the first below this; by
                 default ``w2 / w1``, beyond which it cannot change the winner.
             orders: "ab" (as it stands), "ba" (answers exchanged) or both, which are averaged. One takes half the time.

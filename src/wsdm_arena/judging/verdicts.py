@@ -24,7 +24,8 @@ class Verdict:
     """What is said of one pair.
 
     Attributes:
-        winner: ``model_a``, ``model_b`` or, of judges that know ties, ``tie``; of equal probabilities the first.
+        winner: ``model_a``, ``model_b`` or, of judges that know ties, ``tie``; of equal probabilities the first. A
+            cascade decides between A and B, as the submission does, and never says ``tie``, however likely.
         probability_a: That people prefer answer A.
         probability_b: That they prefer answer B.
         probability_tie: That they prefer neither; None of judges that do not know ties.
