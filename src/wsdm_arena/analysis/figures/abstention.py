@@ -44,9 +44,7 @@ def draw_abstention(analyses: Sequence[JudgeAnalysis], *, colors: Mapping[str, s
     for analysis in drawn:
         color = colors.get(analysis["judge"], BASELINE_COLOR)
         figure.add_trace(_line(analysis, color, visible=training_name(analysis) in shown))
-    figure.update_xaxes(
-        tickformat=".0%", range=[0, 1.01], title_text="coverage (share of battles that it answers, the surest first)"
-    )
+    figure.update_xaxes(tickformat=".0%", range=[0, 1.01], title_text="share of battles that it answers")
     figure.update_yaxes(tickformat=".0%", rangemode="tozero", title_text="share of wrong verdicts")
     figure.update_layout(legend=LEGEND_BELOW)
     return style(figure, title=_TITLE, height=430)

@@ -57,7 +57,7 @@ def draw_accuracy(rows: Sequence[ScoreboardRow], *, colors: Mapping[str, str] | 
     for number, (dataset, panel) in enumerate(panels.items(), start=1):
         _draw_panel(figure, number, dataset, panel, colors, _column(panels))
     figure.update_xaxes(tickformat=".0%", range=_range(panels))
-    figure.update_xaxes(title_text="accuracy (share of battles whose winner is named)", row=len(panels), col=1)
+    figure.update_xaxes(title_text="accuracy", row=len(panels), col=1)
     figure.update_layout(showlegend=False)
     return style(figure, title=_TITLE, height=height + 40)
 
@@ -171,12 +171,13 @@ def _mark_ceiling(figure: go.Figure, number: int, axis: str, row: ScoreboardRow)
     figure.add_vline(x=row["accuracy"], line={"color": BASELINE_COLOR, "width": 1, "dash": "dash"}, row=number, col=1)
     figure.add_annotation(
         text=f"ceiling {percent(row['accuracy'])}",
-        x=row["accuracy"],
+        x=row["accuracy_low"],
         xref="x" + axis,
-        y=1,
+        xanchor="right",
+        xshift=-3,
+        y=0,
         yref=f"y{axis} domain",
         yanchor="bottom",
-        yshift=4,
         showarrow=False,
         font={"size": 11, "color": MUTED},
     )
