@@ -69,7 +69,8 @@ ROWS = [
     row("final_held_out", "battles[fold 0]", 0.8),
     row("final_held_out", "battles[fold 0] language=en", 0.85),
     row("final_held_out", "battles[fold 0] language=hi", 0.55, num_pairs=40),
-    row("final_held_out", "battles[fold 0] length=B twice as long or more", 0.7),
+    row("final_held_out", "battles[fold 0] length=B twice as long or more", 0.75),
+    row("final_held_out", "battles[fold 0] source=train", 0.65),
     row("final_held_out", "battles[fold 0] length=alike", 0.55),
     row("final_held_out", "battles[fold 0] flaw=refusal vs none", 0.3),
     row("final_held_out.start", "sample[fold 0]", 0.6),
@@ -175,7 +176,11 @@ def test_scores_are_sorted_for_the_reader():
     assert [score.language for score in summary.languages] == ["en", "hi"]
     assert summary.source == "final_held_out.gemma"
     assert not summary.is_seen
-    assert [score.part for score in summary.weak] == ["length=alike"]  # the other's interval reaches that of all
+    assert [score.part for score in summary.others] == [
+        "length=alike",
+        "source=train",
+        "length=B twice as long or more",
+    ]
     assert [score.part for score in summary.flaws] == ["flaw=refusal vs none"]
     old = {name: value for name, value in ROWS[0].items() if name not in ("brier", "swap_gap")}
     assert Score.of_row(old).brier is None
@@ -186,7 +191,7 @@ def test_scores_are_sorted_for_the_reader():
 def test_the_rest_is_there():
     parts = {"before": {"log_loss": 0.5, "brier": 0.3, "ece": 0.0625}}
     share = {"value": 0.125, "low": 0.1, "high": 0.15, "num_battles": 7}
-    swap = {"flip_rate": share, "gap": {"value": 0.1, "low": 0, "high": 1}, "first_shown": share}
+    swap = {"flip_rate": share, "gap": {"value": 0.1, "low": 0, "high": 1, "num_battles": 7}, "first_shown": share}
     length = dict.fromkeys(("names_longer", "longer_won", "accuracy_longer_won", "accuracy_shorter_won"), share)
     calibration = dataclasses.replace(card().calibration, judged=parts)
     text = write_model_card(card(swap=swap, length=length, calibration=calibration, analysed="final_held_out.gemma"))
@@ -208,15 +213,145 @@ def test_the_rest_is_there():
     assert "\n\n\n" not in text.replace("\n\n\n@torch", "")
 
 
-def test_what_was_not_measured_is_not_said():
-    uncalibrated = write_model_card(card(calibration=Calibration(temperature=1.0, note="it has seen every battle")))
-    assert "Its probabilities are not calibrated.\n**Note:** it has seen every battle." in uncalibrated
-    assert "Divide logits" not in uncalibrated
-    assert "Half of a tie" in uncalibrated
-    assert "Half of a tie" not in write_model_card(card(num_classes=3))
-    share = {"value": 0.0, "low": 0.0, "high": 1.0, "num_battles": 0}
-    length = dict.fromkeys(("names_longer", "longer_won", "accuracy_longer_won", "accuracy_shorter_won"), share)
-    assert "longer answer" not in write_model_card(card(length=length))
+def section(text: str, heading: str) -> str:
+    """What stands under a heading."""
+    _, found, rest = text.partition(f"# {heading}\n")
+    assert found, heading
+    return rest.partition("\n#")[0].strip()
+
+
+def test_a_judge_that_is_not_calibrated_is_said_to_be_that_and_no_more():
+    note = "not calibrated: llama is not in roster.final_held_out, so all battles were trained on"
+    text = write_model_card(card(calibration=Calibration(temperature=1.0, note=note)))
+    assert section(text, "Calibration") == (
+        "It is not calibrated: llama is not in roster.final_held_out, so all battles were trained on."
+    )
+    assert "divides logits" not in text
+    assert "temperature = 1.0  # not calibrated\n" in text
+    assert section(write_model_card(card(calibration=Calibration(temperature=1.0))), "Calibration") == (
+        "It is not calibrated."
+    )
+
+
+def test_a_temperature_comes_with_what_it_was_fitted_on_and_with_doubts_of_it():
+    assert section(write_model_card(card()), "Calibration") == (
+        "Divide logits by **0.8750** for honest probabilities.\n"
+        "Fitted on 99 held-out pairs: their log loss goes from 0.5000 to 0.2500 nats."
+    )
+    doubtful = dataclasses.replace(card().calibration, note="it lies at an end of what was tried")
+    assert section(write_model_card(card(calibration=doubtful)), "Calibration") == (
+        "Divide logits by **0.8750**.\n"
+        "Fitted on 99 held-out pairs: their log loss goes from 0.5000 to 0.2500 nats.\n"
+        "**Note:** it lies at an end of what was tried."
+    )
+
+
+def test_what_is_judged_on_the_prompts_it_was_fitted_on_is_said_to_be_so():
+    judged = {"calibrated": {"log_loss": 0.5, "brier": 0.3, "ece": 0.0625}}
+    table = "\n\n| | log loss | Brier | ECE |\n| --- | ---: | ---: | ---: |\n| calibrated | 0.5000 | 0.3000 | 0.0625 |"
+    honest = dataclasses.replace(card().calibration, judged=judged)
+    assert section(write_model_card(card(calibration=honest)), "Calibration").endswith(
+        "\n\nA temperature fitted on one half of the prompts and judged on the other half:" + table
+    )
+    doubtful = dataclasses.replace(honest, judged_note="3 prompts are too few")
+    text = write_model_card(card(calibration=doubtful))
+    assert section(text, "Calibration").endswith(
+        "\n\nThese scores are not to be relied on: 3 prompts are too few." + table
+    )
+    assert "the other half" not in text
+
+
+def test_what_a_tie_counts_depends_on_whether_it_is_a_class():
+    two, three = (write_model_card(card(num_classes=number)) for number in (2, 3))
+    assert "other prompts of the same kind. Half of a tie counts as right." in two
+    assert "Half of a tie" not in three
+    assert "other prompts of the same kind. A tie is an outcome of its own, and right is whoever names it." in three
+
+
+def test_weak_are_the_parts_whose_interval_lies_wholly_below_the_accuracy_of_all():
+    assert section(write_model_card(card()), "Where it is weaker than elsewhere") == (
+        "Of `final_held_out.gemma`: parts whose 95 % interval lies wholly below the accuracy on all battles, "
+        "80.0 %.\n\n"
+        "| part | battles | accuracy |\n"
+        "| --- | ---: | --- |\n"
+        "| length=alike | 200 | 55.0 % (45.0 to 65.0) |\n"
+        "| source=train | 200 | 65.0 % (55.0 to 75.0) |"
+    )
+    touching = row("final_held_out", "battles[fold 0] length=alike", 0.5, accuracy_high=0.8)
+    whole = [scored for scored in ROWS if "]" in scored["dataset"][-1]]
+    assert section(write_model_card(card(scores=[*whole, touching])), "Where it is weaker than elsewhere") == (
+        "Of `final_held_out.gemma`: of the parts by length (1) there is none whose 95 % interval lies wholly below "
+        "the accuracy on all battles, 80.0 %."
+    )
+    assert "Where it is weaker" not in write_model_card(card(scores=whole))
+    assert "Where it is weaker" not in write_model_card(card(scores=[touching]))  # than what?
+    many = [row("final_held_out", f"battles[fold 0] source=s{number:02}", 0.2) for number in range(11)]
+    shown = section(write_model_card(card(scores=[*whole, *many])), "Where it is weaker than elsewhere")
+    assert shown.count("| source=") == 8
+    assert shown.endswith("\n\n3 more, less weak, are left out.")
+
+
+def test_flaws_are_told_apart_from_votes():
+    assert section(write_model_card(card()), "Against a sound answer") == (
+        "Of `final_held_out.gemma`: how often it prefers a sound answer to one with this flaw, whatever people "
+        "voted.\n\n"
+        "| flaw of the other answer | battles | prefers the sound one |\n"
+        "| --- | ---: | --- |\n"
+        "| refusal | 200 | 30.0 % (20.0 to 40.0) |"
+    )
+    assert "Against a sound answer" not in write_model_card(card(scores=ROWS[:6]))
+
+
+@pytest.mark.parametrize(("confidence", "level"), [(0.95, "95 %"), (0.9, "90 %"), (0.995, "99.5 %")])
+def test_intervals_say_their_level(confidence, level):
+    text = write_model_card(card(confidence=confidence, swap=dict.fromkeys(SWAP, SHARE), analysed="final.gemma"))
+    assert f"of the cases. (In brackets, here and below: the {level} interval.)" in text
+    assert f"In brackets: the {level} interval, which" in text
+    assert f"parts whose {level} interval lies" in text
+    assert f", with {level} intervals in brackets:" in text
+
+
+SWAP = ("flip_rate", "gap", "first_shown")
+LENGTH = ("names_longer", "longer_won", "accuracy_longer_won", "accuracy_shorter_won")
+SHARE = {"value": 0.125, "low": 0.1, "high": 0.15, "num_battles": 7}
+NONE = {"value": 0.0, "low": 0.0, "high": 1.0, "num_battles": 0}
+SHOWN = "12.5 % (10.0 to 15.0)"
+LINES = {
+    "flip_rate": f"* The winner depends on which answer is shown first in {SHOWN} of the pairs (flip rate).",
+    "gap": "* How far the probability of A moves when the answers change places, on average: 0.125.",
+    "first_shown": f"* The answer that is shown first is named in {SHOWN} of the readings; 50 % has no bias.",
+    "names_longer": f"* It names the longer answer in {SHOWN} of the battles.",
+    "longer_won": f"* People preferred the longer answer in {SHOWN} of the battles.",
+    "accuracy_longer_won": f"* Accuracy where the longer answer won: {SHOWN}.",
+    "accuracy_shorter_won": f"* Accuracy where the shorter answer won: {SHOWN}.",
+}
+
+
+@pytest.mark.parametrize("without", [None, *LINES])
+def test_of_what_no_battle_was_measured_on_there_is_no_line(without):
+    parts = dict.fromkeys(LINES, SHARE) | ({without: NONE} if without else {})
+    swap, length = ({name: parts[name] for name in names} for names in (SWAP, LENGTH))
+    scores = [scored | {"flip_rate": 0.5, "swap_gap": 0.5} for scored in ROWS]
+    text = write_model_card(card(swap=swap, length=length, analysed="final_held_out.gemma", scores=scores))
+    lines = section(text, "Order and length of the answers").splitlines()
+    expected = [line for name, line in LINES.items() if name != without]
+    assert [line for line in lines[2:] if "final_held_out" not in line] == expected
+    assert lines[0] == (
+        "Of `final_held_out.gemma`, both orders averaged unless said otherwise, with 95 % intervals in brackets:"
+    )
+
+
+def test_without_an_analysis_the_scoreboard_is_asked_and_one_order_is_said_to_be_one():
+    assert section(write_model_card(card()), "Order and length of the answers").splitlines() == [
+        "* The winner that `final_held_out.gemma` names depends on which answer is shown first in 17.0 % of the pairs "
+        "(flip rate).",
+        "* How far the probability of A moves when the answers change places, on average: 0.125.",
+    ]
+    one_order = [scored | {"flip_rate": None, "swap_gap": None} for scored in ROWS]
+    text = write_model_card(card(scores=one_order, length=dict.fromkeys(LENGTH, NONE), analysed="final.gemma"))
+    assert section(text, "Order and length of the answers") == (
+        "* What their order does was not measured: pairs were read in one order only."
+    )
 
 
 def test_layouts_and_systems_change_what_is_shown():

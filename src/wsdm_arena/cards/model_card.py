@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wsdm_arena.cards.licences import Source
-from wsdm_arena.cards.markdown import front_matter, render
+from wsdm_arena.cards.markdown import Markdown, front_matter, render
 from wsdm_arena.cards.scores import FEW_BATTLES, Score, ScoreSummary
 from wsdm_arena.cards.summaries import TrainingPart
 from wsdm_arena.config import OptimizerConfig, ResolvedJudge, TemplateConfig, TruncationConfig
@@ -17,6 +17,8 @@ TAGS = ("wsdm-arena", "preference", "pairwise-judge", "llm-as-a-judge")
 FEW_TRAINING_ROWS = 100
 """Languages of fewer training rows are named among the limits."""
 _LANGUAGE_CODE = re.compile("[a-z]{2,3}")
+_NOT_CALIBRATED = "not calibrated: "
+_MOST_PARTS = 8
 _TEMPLATE = "model_card.md.j2"
 
 
@@ -29,9 +31,10 @@ class Calibration:
         num_pairs: On which it was fitted.
         log_loss_before: In nats, of those pairs, at temperature 1; None if it was not fitted.
         log_loss_after: The same at ``temperature``.
-        note: Why it is not to be relied on; empty if it is.
+        note: Why it is not to be relied on, or why there is none; empty if it is.
         judged: Scores on battles that another temperature was not fitted on, ``{"before": ..., "after": ...}`` with
             ``log_loss``, ``brier`` and ``ece`` each; empty if that was not measured.
+        judged_note: Why these are not to be relied on; empty if they are.
     """
 
     temperature: float
@@ -40,6 +43,17 @@ class Calibration:
     log_loss_after: float | None = None
     note: str = ""
     judged: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    judged_note: str = ""
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the temperature comes from held-out battles."""
+        return self.log_loss_before is not None
+
+    @property
+    def reason(self) -> str:
+        """The note, for a sentence that says already that nothing was calibrated."""
+        return self.note.removeprefix(_NOT_CALIBRATED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +81,10 @@ class ModelCard:
         sources: Data from outside, and its terms.
         analysed: Stage and judge that ``swap``, ``length`` and what was judged of the calibration are of.
         analysed_is_seen: Whether that judge was trained on what it was analysed on.
-        swap: ``flip_rate``, ``gap``, ``first_shown`` with ``value``, ``low``, ``high`` each; None if not measured.
+        swap: ``flip_rate``, ``gap``, ``first_shown`` with ``value``, ``low``, ``high``, ``num_battles`` each; None if
+            not measured. What no battle was measured on is left out.
         length: ``names_longer``, ``longer_won``, ``accuracy_longer_won`` and ``accuracy_shorter_won`` likewise.
+        confidence: Of all intervals.
         versions: Of the software, by name.
         fingerprints: What names judge, prompt and checkpoint.
     """
@@ -94,6 +110,7 @@ class ModelCard:
     analysed_is_seen: bool = False
     swap: Mapping[str, Mapping[str, Any]] | None = None
     length: Mapping[str, Mapping[str, Any]] | None = None
+    confidence: float = 0.95
     versions: Mapping[str, str] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
 
@@ -125,6 +142,11 @@ def write_model_card(contents: ModelCard) -> str:
         "card": contents,
         "front_matter": front_matter(_metadata(contents, summary.headline)),
         "summary": summary,
+        "weak": summary.weak[:_MOST_PARTS],
+        "num_weak_left_out": len(summary.weak[_MOST_PARTS:]),
+        "level": Markdown(f"{100 * contents.confidence:g} %"),
+        "swap": _measured(contents.swap),
+        "length": _measured(contents.length),
         "recipe": _recipe(contents.judge),
         "messages": _messages(contents),
         "few_rows": [name for name, rows in contents.languages.items() if rows < FEW_TRAINING_ROWS],
@@ -134,6 +156,15 @@ def write_model_card(contents: ModelCard) -> str:
         "has_start": any(score.is_start for score in summary.overall),
     }
     return render(_TEMPLATE, values)
+
+
+def _measured(parts: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """Intervals of at least one battle; one of none stands for "there are none"."""
+    return {
+        name: part
+        for name, part in (parts or {}).items()
+        if isinstance(part, Mapping) and "value" in part and part.get("num_battles") != 0
+    }
 
 
 def _metadata(card: ModelCard, headline: Score | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from wsdm_arena.cards.markdown import Markdown, number, share
 
 _LANGUAGE = "language="
 _FLAW = "flaw="
+_AGAINST_SOUND = " vs none"
 FEW_BATTLES = 100
 """An accuracy measured on fewer battles is uncertain by some ten points to either side."""
 
@@ -79,6 +80,11 @@ class Score:
         return self.part.removeprefix(_LANGUAGE)
 
     @property
+    def flaw(self) -> str:
+        """Name of that flaw, which is the unsound answer's."""
+        return self.part.removeprefix(_FLAW).removesuffix(_AGAINST_SOUND)
+
+    @property
     def with_interval(self) -> Markdown:
         """``79.8 % (78.1 to 81.5)``."""
         bounds = [number(100 * bound, 1) for bound in (self.accuracy_low, self.accuracy_high)]
@@ -92,17 +98,19 @@ class ScoreSummary:
     Attributes:
         overall: Whole datasets, those that were not trained on first.
         languages: By accuracy, the best first; on battles that were not trained on where there are any.
-        weak: Other parts in which it is less accurate by more than the interval of either, the worst first.
+        others: Other parts, such as by length or source, but for flaws; the worst first.
         flaws: Battles of a sound answer against one with a flaw: there the sound one is right, whatever the vote. The
             worst first.
+        whole: All battles that these are parts of; None where they have no row.
         source: Name of the judge that these parts are of.
         is_seen: Whether that judge was trained on these battles.
     """
 
     overall: tuple[Score, ...]
     languages: tuple[Score, ...]
-    weak: tuple[Score, ...]
+    others: tuple[Score, ...]
     flaws: tuple[Score, ...]
+    whole: Score | None
     source: str
     is_seen: bool
 
@@ -129,13 +137,12 @@ class ScoreSummary:
         own = [score for score in own if score.name == own[0].name and score.dataset == own[0].dataset]
         languages = sorted((s for s in own if s.is_language), key=lambda s: (-s.accuracy, s.language))
         others = sorted((s for s in own if not s.is_language), key=lambda s: (s.accuracy, s.part))
-        whole_of_own = next((s for s in whole if own and (s.name, s.dataset) == (own[0].name, own[0].dataset)), None)
-        weak = [s for s in others if whole_of_own and not s.is_flaw and s.accuracy_high < whole_of_own.accuracy_low]
         return cls(
             overall=tuple(overall),
             languages=tuple(languages),
-            weak=tuple(weak),
+            others=tuple(s for s in others if not s.is_flaw),
             flaws=tuple(s for s in others if s.is_flaw),
+            whole=next((s for s in whole if own and (s.name, s.dataset) == (own[0].name, own[0].dataset)), None),
             source=own[0].name if own else "",
             is_seen=bool(own and own[0].seen_in_training),
         )
@@ -144,6 +151,17 @@ class ScoreSummary:
     def headline(self) -> Score | None:
         """The result that says most: of battles that were not trained on, if there is one."""
         return next((score for score in self.overall if not score.is_baseline and not score.is_start), None)
+
+    @property
+    def weak(self) -> tuple[Score, ...]:
+        """Those of the other parts whose interval lies wholly below the accuracy of all battles, the worst first."""
+        bound = self.whole.accuracy if self.whole else 0.0
+        return tuple(score for score in self.others if score.accuracy_high < bound)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """By what the other parts were made: ``length``, ``source``."""
+        return tuple(sorted({score.part.partition("=")[0] for score in self.others}))
 
     def weak_languages(self, most: int = 3) -> Sequence[Score]:
         """Languages of the lowest accuracy, the worst first."""

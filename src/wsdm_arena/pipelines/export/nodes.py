@@ -20,7 +20,7 @@ from wsdm_arena.config import (
     TruncationConfig,
 )
 from wsdm_arena.config.fetching import SourcesConfig
-from wsdm_arena.pipelines.export.model_card import describe_judge
+from wsdm_arena.judging.model_card import describe_judge
 from wsdm_arena.prompts.template import render_template
 from wsdm_arena.prompts.tokenizers import load_tokenizer
 from wsdm_arena.runs.fingerprint import fingerprint, manifest_digest
@@ -131,14 +131,12 @@ def export_judge(
     card = write_model_card(
         describe_judge(
             checkpoint,
-            manifest,
-            calibration,
             judge,
-            template,
-            truncation,
-            export,
-            selection=selection,
-            initial_selection=initial_selection,
+            template=template,
+            truncation=truncation,
+            layouts=export.layouts,
+            calibration=calibration,
+            selections={"pretraining": initial_selection, judge.stage: selection},
             tables=tables,
             scores=[*scores, *held_out_scores, *baseline_scores],
             analysis=analysis,

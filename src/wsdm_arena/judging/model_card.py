@@ -1,0 +1,156 @@
+"""What a judge's model card says, gathered from its checkpoint, its training and its results."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from wsdm_arena import __version__
+from wsdm_arena.analysis.tables import JudgeAnalysis
+from wsdm_arena.cards.licences import Source, source_of_backbone, sources_of_table
+from wsdm_arena.cards.model_card import Calibration, ModelCard
+from wsdm_arena.cards.summaries import TrainingPart, describe_training
+from wsdm_arena.config import BackboneConfig, ResolvedJudge, TemplateConfig, TruncationConfig
+from wsdm_arena.config.fetching import SourcesConfig
+
+ANSWERED_BY_MODELS = "generated_pairs"
+"""The table whose answers come from models of the run's own choice, each with terms of its own."""
+
+
+def describe_judge(
+    checkpoint: Path,
+    judge: ResolvedJudge,
+    *,
+    template: TemplateConfig,
+    truncation: TruncationConfig,
+    layouts: Sequence[str],
+    calibration: Mapping[str, Any],
+    selections: Mapping[str, pd.DataFrame | None],
+    tables: Mapping[str, pd.DataFrame],
+    scores: Sequence[Mapping[str, Any]],
+    analysis: JudgeAnalysis | None,
+    backbone: BackboneConfig | None,
+    sources: SourcesConfig | None = None,
+    confidence: float = 0.95,
+) -> ModelCard:
+    """Gather what a card says; see :class:`~wsdm_arena.cards.model_card.ModelCard`.
+
+    Args:
+        checkpoint: Of the judge.
+        judge: As it was trained.
+        template: Wording of the prompt.
+        truncation: Limits of a battle's length.
+        layouts: What the bundle holds of ``plain`` and ``fused``.
+        calibration: What a bundle's ``calibration.json`` says.
+        selections: What was trained on, by stage, the earliest first; None for what is not at hand.
+        tables: Whose rows the selections name, by name.
+        scores: Rows of the scoreboard: its own, those of a variant that saw fewer battles, baselines.
+        analysis: Of the judge, or of that variant; None if that is not at hand.
+        backbone: Where its backbone comes from; None if that is not at hand.
+        sources: What is known of inputs; None if nothing.
+        confidence: Of the intervals in ``scores`` and ``analysis``.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged or something else.
+    """
+    import transformers
+
+    from wsdm_arena.judging.hugging_face import describe_model  # imports torch
+    from wsdm_arena.modeling.checkpoint import read_manifest
+
+    facts, manifest = describe_model(checkpoint), read_manifest(checkpoint)
+    training = _describe_training(selections, tables)
+    name, revision = hub_name(backbone), backbone.revision if backbone else None
+    is_seen = bool(analysis and analysis["seen_in_training"])
+    return ModelCard(
+        judge=judge,
+        num_classes=facts.num_classes,
+        num_parameters=facts.num_parameters,
+        model_type=facts.model_type,
+        architecture=facts.architecture,
+        has_softcap=facts.has_softcap,
+        dtype=facts.dtype,
+        layouts=layouts,
+        template=template,
+        truncation=truncation,
+        backbone=source_of_backbone(judge.judge, name, revision, sources),
+        base_model=name,
+        is_simulated=bool(sources and sources.simulated),
+        training=training,
+        scores=scores,
+        calibration=_describe_calibration(calibration, analysis),
+        sources=_list_sources(training, tables, sources),
+        analysed=f"{analysis['stage']}.{analysis['judge']}" if analysis else "",
+        analysed_is_seen=is_seen,
+        swap=_plain(analysis["swap"]) if analysis else None,
+        length=_plain(analysis["length"]) if analysis and not is_seen else None,
+        confidence=confidence,
+        versions={"wsdm-arena": __version__, "transformers, which wrote the layout": transformers.__version__},
+        fingerprints=_fingerprints(manifest),
+    )
+
+
+def hub_name(backbone: BackboneConfig | None) -> str | None:
+    """Name of the backbone's repository; None where it is a directory of one's own or an input of the run."""
+    if backbone is None or backbone.source is None or Path(backbone.source).expanduser().is_dir():
+        return None
+    try:
+        validate_repo_id(backbone.source)
+    except HFValidationError:  # a directory that is gone, or on another machine
+        return None
+    return backbone.source
+
+
+def _describe_training(
+    selections: Mapping[str, pd.DataFrame | None], tables: Mapping[str, pd.DataFrame]
+) -> list[TrainingPart]:
+    return [
+        part
+        for stage, rows in selections.items()
+        if rows is not None
+        for part in describe_training(stage, rows, tables)
+    ]
+
+
+def _fingerprints(manifest: Mapping[str, Any]) -> dict[str, str]:
+    trained = manifest["trained"]
+    named = {
+        "training": manifest["fingerprint"],
+        "checkpoint that it continued": trained.get("initial_checkpoint"),
+        "prompt template": manifest["template_hash"],
+        "seed": trained.get("seed"),
+    }
+    return {name: str(value) for name, value in named.items() if value is not None}
+
+
+def _describe_calibration(fit: Mapping[str, Any], analysis: JudgeAnalysis | None) -> Calibration:
+    """Battles that were trained on prove nothing of how honest probabilities are."""
+    measured = analysis["calibration"] if analysis and not analysis["seen_in_training"] else None
+    judged = {"at temperature 1": measured["before"], "calibrated": measured["after"]} if measured else {}
+    return Calibration(
+        temperature=fit["temperature"],
+        num_pairs=fit["num_pairs"],
+        log_loss_before=fit["log_loss_before"],
+        log_loss_after=fit["log_loss_after"],
+        note=fit.get("note", ""),
+        judged={name: _plain(scores) or {} for name, scores in judged.items()},
+        judged_note=measured["note"] if measured else "",
+    )
+
+
+def _list_sources(
+    training: Sequence[TrainingPart], tables: Mapping[str, pd.DataFrame], sources: SourcesConfig | None
+) -> list[Source]:
+    found = []
+    for name in dict.fromkeys(part.table for part in training):
+        table = tables.get(name) if name == ANSWERED_BY_MODELS else None
+        models = () if table is None else pd.concat([table["model_a"], table["model_b"]]).dropna().unique()
+        found += sources_of_table(name, sources, models)
+    return list(dict.fromkeys(found))
+
+
+def _plain(part: Any) -> dict[str, Any] | None:
+    return dict(part) if part else None
