@@ -154,7 +154,7 @@ def test_an_unknown_licence_is_not_claimed():
 def test_what_was_trained_on_is_marked_and_never_the_headline():
     _, body = parse(write_model_card(card()))
     opening = body.partition("## How to use it")[0]
-    assert "`final_held_out.gemma` agrees with people in\n80.0 % (70.0 to 90.0)" in opening
+    assert "`final_held_out.gemma` agrees with people in\n80.0 % of the cases (95 % interval: 70.0 to 90.0)." in opening
     assert "the judge itself was" in opening
     seen = [line for line in body.splitlines() if line.startswith("| `final.gemma` |")]
     assert len(seen) == 1
@@ -305,7 +305,7 @@ def test_flaws_are_told_apart_from_votes():
 @pytest.mark.parametrize(("confidence", "level"), [(0.95, "95 %"), (0.9, "90 %"), (0.995, "99.5 %")])
 def test_intervals_say_their_level(confidence, level):
     text = write_model_card(card(confidence=confidence, swap=dict.fromkeys(SWAP, SHARE), analysed="final.gemma"))
-    assert f"of the cases. (In brackets, here and below: the {level} interval.)" in text
+    assert f"80.0 % of the cases ({level} interval: 70.0 to 90.0)." in text
     assert f"In brackets: the {level} interval, which" in text
     assert f"parts whose {level} interval lies" in text
     assert f", with {level} intervals in brackets:" in text
@@ -320,8 +320,8 @@ LINES = {
     "flip_rate": f"* The winner depends on which answer is shown first in {SHOWN} of the pairs (flip rate).",
     "gap": "* How far the probability of A moves when the answers change places, on average: 0.125.",
     "first_shown": f"* The answer that is shown first is named in {SHOWN} of the readings; 50 % has no bias.",
-    "names_longer": f"* It names the longer answer in {SHOWN} of the battles.",
-    "longer_won": f"* People preferred the longer answer in {SHOWN} of the battles.",
+    "names_longer": f"* Where it names a winner, that is the longer answer in {SHOWN} of the battles.",
+    "longer_won": f"* Where people preferred an answer, that was the longer one in {SHOWN} of the battles.",
     "accuracy_longer_won": f"* Accuracy where the longer answer won: {SHOWN}.",
     "accuracy_shorter_won": f"* Accuracy where the shorter answer won: {SHOWN}.",
 }
@@ -351,6 +351,9 @@ def test_without_an_analysis_the_scoreboard_is_asked_and_one_order_is_said_to_be
     text = write_model_card(card(scores=one_order, length=dict.fromkeys(LENGTH, NONE), analysed="final.gemma"))
     assert section(text, "Order and length of the answers") == (
         "* What their order does was not measured: pairs were read in one order only."
+    )
+    assert section(write_model_card(card(scores=[])), "Order and length of the answers") == (
+        "* What their order does was not measured."
     )
 
 

@@ -76,8 +76,8 @@ def test_the_card_says_what_is_known(write):
     card = write(make_battles(NUM_BATTLES, longer="winner"), confidence=0.9)
     for line in (
         "base_model: owner/model",
-        "`own.mine` agrees with people in\n75.0 % (50.0 to 87.5) of the cases. "
-        "(In brackets, here and below: the 90 % interval.) It was not trained on them.",
+        "`own.mine` agrees with people in\n75.0 % of the cases (90 % interval: 50.0 to 87.5). "
+        "It was not trained on them.",
         "| own | 1 | `battles` | 80 | 80 | en 80 | mine 80 |",
         "Divide logits by **0.5000** for honest probabilities.",
         "A temperature fitted on one half of the prompts and judged on the other half:",

@@ -135,7 +135,7 @@ def test_an_analysis_of_what_was_trained_on_proves_no_calibration(export):
     card = (export(analysis=analysis(stage="final", seen=True)) / "README.md").read_text()
     assert "Of `final.gemma`, **which was trained on these battles**" in card
     assert "| calibrated |" not in card
-    assert "names the longer answer" not in card
+    assert "the longer answer" not in card
 
 
 def test_another_card_is_not_another_bundle(export):
