@@ -12,13 +12,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wsdm_arena.judging.judge import Judge, Verdict
+    from wsdm_arena.judging.bundle import BundleError
+    from wsdm_arena.judging.judge import Judge, JudgeError, Verdict
 
 __version__ = "0.1.0"
 
-__all__ = ["Judge", "Verdict", "__version__"]
+__all__ = ["BundleError", "Judge", "JudgeError", "Verdict", "__version__"]
 
-_LAZY = {"Judge": "wsdm_arena.judging.judge", "Verdict": "wsdm_arena.judging.judge"}
+_LAZY = {
+    "BundleError": "wsdm_arena.judging.bundle",
+    "Judge": "wsdm_arena.judging.judge",
+    "JudgeError": "wsdm_arena.judging.judge",
+    "Verdict": "wsdm_arena.judging.judge",
+}
 """Loaded when they are asked for: they import torch, which takes seconds."""
 
 

@@ -17,6 +17,7 @@ import wsdm_arena.__main__ as package_main
 from tests.judging.tiny_bundles import make_bundle, plain_pairs
 from wsdm_arena.cli.judge import judge
 from wsdm_arena.judging import file_judging
+from wsdm_arena.judging.file_report import FileSummary
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -59,8 +60,9 @@ def test_help_needs_no_torch(arguments):
 
 
 def test_a_file_that_cannot_be_judged_is_refused_without_torch(tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
     (tmp_path / "t.csv").write_text("prompt,answer_a,response_b\n1,2,3\n")
-    ran = run_without("torch", "judge", "-b", "nowhere", str(tmp_path / "t.csv"), "-o", str(tmp_path / "v.csv"))
+    ran = run_without("torch", "judge", "-b", str(tmp_path), str(tmp_path / "t.csv"), "-o", str(tmp_path / "v.csv"))
     assert ran.returncode == 1
     assert ran.stderr.startswith("Error: ")
     assert "no column 'response_a'" in ran.stderr
@@ -107,6 +109,19 @@ def call(*arguments: object):
     return CliRunner().invoke(judge, [str(argument) for argument in arguments])
 
 
+def test_inputs_are_not_read_for_a_bundle_that_is_not_there(pairs, tmp_path):
+    pairs.write_text("broken")
+    ran = run_without("torch", "judge", "-b", "nowhere", str(pairs), "-o", str(tmp_path / "v.csv"))
+    assert ran.stderr == (
+        "Error: nowhere is no complete bundle: it has no manifest.json; name a directory that an export wrote\n"
+    )
+
+
+def test_rows_a_second_are_those_of_reading(tmp_path):
+    summary = FileSummary(tmp_path, tmp_path, 100, {}, {}, {}, {}, {"gemma": 100, "llama": 20}, 60.0, 6.0)
+    assert "100 of 100 rows judged in 60 s, 20 rows/s" in summary.to_line()
+
+
 def test_ctrl_c_says_that_the_same_command_goes_on(bundle, pairs, tmp_path, monkeypatch):
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -131,7 +146,7 @@ def test_mistakes_take_one_message(bundle, pairs, tmp_path):
     for arguments, message in (
         (["-b", tmp_path / "nowhere", pairs, "-o", tmp_path / "v.csv"], "is no complete bundle"),
         (["-b", bundle, "--cascade", pairs, "-o", tmp_path / "v.csv"], "a cascade needs two bundles"),
-        (["-b", bundle, "-w", "1", "-w", "2", pairs, "-o", tmp_path / "v.csv"], "2 weights for 1 judges"),
+        (["-b", bundle, "-w", "1", "-w", "2", pairs, "-o", tmp_path / "v.csv"], "2 weights for 1 judge;"),
         (["-b", bundle, "--device", "cuda:7", pairs, "-o", tmp_path / "v.csv"], "cuda:7"),
         (["-b", bundle, tmp_path / "absent.csv", "-o", tmp_path / "v.csv"], "no such file"),
     ):

@@ -206,6 +206,13 @@ def test_kept_columns_find_names_that_nobody_has(desk):
         assert table[written.get(name, name)].tolist() == [f"my {name}"] * 4
 
 
+@pytest.mark.filterwarnings("error::pandas.errors.PerformanceWarning")
+def test_many_columns_are_kept(desk):
+    many = pd.DataFrame({f"column {number}": [str(number)] * 4 for number in range(150)})
+    desk.judge(desk.write(pd.concat([plain_pairs(4), many], axis=1)), keep_columns=True)
+    pd.testing.assert_frame_equal(desk.verdicts[list(many)], many)
+
+
 def test_names_that_are_no_text_are_judged_and_listed(desk):
     folder = Path(os.fsdecode(os.fsencode(desk.folder) + b"/in\xff"))
     folder.mkdir()

@@ -14,6 +14,7 @@ import wsdm_arena
 from tests.judging.tiny_bundles import ODD_TEXTS, TEMPERATURE, TEMPLATE, TRUNCATION, odd_pairs
 from wsdm_arena import Judge, Verdict
 from wsdm_arena.cli.judge import judge as judge_command
+from wsdm_arena.distributed import DeviceError
 from wsdm_arena.judging import judge as judge_module
 from wsdm_arena.judging.bundle import BundleError
 from wsdm_arena.judging.cascade import run_cascade
@@ -297,9 +298,11 @@ def test_what_is_no_pair_is_refused(pairs, error, message, gemma):
         (["gemma"], {"threshold": 0.5}, JudgeError, "only a cascade has a threshold"),
         (["gemma"], {"cascade": True}, JudgeError, "a cascade needs two bundles"),
         (["gemma", "llama"], {"cascade": True, "orders": ("ab",)}, JudgeError, "first judge reads 'ab'"),
+        (["gemma"], {"cascade": True, "orders": ("ab",)}, JudgeError, "needs two bundles.*first judge reads 'ab'"),
+        (["gemma"], {"devices": ("gpu",)}, DeviceError, "device 'gpu': there is no such kind; name it cpu, cuda or"),
         (["gemma", "llama"], {"cascade": True, "threshold": -1}, CascadeError, "threshold=-1"),
         (["gemma", "llama"], {"weights": {"lama": 2}}, JudgeError, r"name \['lama'\], but the judges are"),
-        (["gemma", "llama"], {"weights": [1]}, JudgeError, "1 weights for 2 judges"),
+        (["gemma", "llama"], {"weights": [1]}, JudgeError, "1 weight for 2 judges"),
         (["gemma", "llama"], {"weights": [1, 0]}, JudgeError, "the weight of llama is 0"),
         (["nowhere"], {}, BundleError, "no complete bundle"),
     ],
@@ -315,6 +318,16 @@ def test_what_does_not_go_together_is_refused_before_weights_are_read(
 def test_weights_may_be_given_by_path(bundles):
     with Judge.load(bundles / "gemma", bundles / "llama", weights={str(bundles / "llama"): 3}) as judge:
         assert judge.weights == {"gemma": 1.0, "llama": 3.0}
+
+
+def test_weights_may_be_given_by_any_path_to_the_bundle(bundles, tmp_path, monkeypatch):
+    entry = tmp_path / "llama"
+    shutil.copytree(bundles / "llama", entry / "2026-01-01" / "llama")
+    (tmp_path / "link").symlink_to(bundles / "gemma")
+    monkeypatch.chdir(tmp_path)
+    for path in ("llama", "./llama/", entry, "llama/2026-01-01/llama"):
+        with Judge.load("link", "llama", weights={path: 3, f"{bundles}/gemma/": 2}, keep_loaded=False) as judge:
+            assert judge.weights == {"gemma": 2.0, "llama": 3.0}
 
 
 def damaged(bundles: Path, target: Path, name: str) -> Path:
@@ -454,7 +467,9 @@ def test_a_closed_judge_answers_no_more(bundles):
 
 
 def test_the_package_offers_judge_and_verdict():
-    assert {"Judge", "Verdict", "__version__"} <= set(dir(wsdm_arena))
+    assert {"BundleError", "Judge", "JudgeError", "Verdict", "__version__"} <= set(dir(wsdm_arena))
+    assert wsdm_arena.BundleError is BundleError
+    assert wsdm_arena.JudgeError is JudgeError
     assert wsdm_arena.Verdict is Verdict
     assert [field.name for field in dataclasses.fields(Verdict)][:4] == ["winner", *THREE]
     with pytest.raises(AttributeError, match="no attribute 'Jugde'"):

@@ -176,8 +176,10 @@ def judge(files: tuple[str, ...], output: Path, **options: Any) -> None:
 
 
 def _judge(files: tuple[str, ...], output: Path, began: float, **options: Any) -> "FileSummary":
+    from wsdm_arena.judging.bundle_places import require_bundles
     from wsdm_arena.judging.file_request import examine_inputs
 
+    require_bundles(options["bundles"])
     inputs = examine_inputs(files, output)  # before torch is loaded, which takes seconds
 
     from wsdm_arena.judging.exported import Placement

@@ -26,6 +26,7 @@ from wsdm_arena.config import HeadConfig, StrictConfig, TemplateConfig, Truncati
 from wsdm_arena.config.export import Layout
 from wsdm_arena.config.judges import AttentionName
 from wsdm_arena.errors import UserError
+from wsdm_arena.judging.bundle_places import newest_version
 from wsdm_arena.judging.hugging_face import write_model_directory
 from wsdm_arena.modeling.attention import UnsupportedJudgeError
 from wsdm_arena.modeling.backbone import as_dtype
@@ -46,7 +47,7 @@ from wsdm_arena.modeling.manifest import ManifestError, read_manifest, write_man
 from wsdm_arena.modeling.weight_files import WeightFileError
 from wsdm_arena.prompts.tokenizers import PromptError
 from wsdm_arena.runs.directories import replacing_directory
-from wsdm_arena.runs.files import CARD, MANIFEST, replacing_file
+from wsdm_arena.runs.files import CARD, replacing_file
 from wsdm_arena.runs.fingerprint import DirectoryChangedError, manifest_digest
 from wsdm_arena.runs.formats import BUNDLE_FORMAT
 
@@ -181,7 +182,7 @@ class Bundle:
         Raises:
             BundleError: It is half written, damaged or something else; the message names the file.
         """
-        path = _newest_version(Path(path))
+        path = newest_version(Path(path))
         try:
             manifest = read_manifest(
                 path, formats={BUNDLE_KIND: BUNDLE_FORMAT}, what="bundle", cure="export it again or name another"
@@ -261,23 +262,16 @@ class Bundle:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     try:
-        path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False), encoding="utf-8")
     except (TypeError, ValueError) as error:
         raise BundleError(f"{path.name} takes JSON values only: {error}") from error
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:
     try:
-        content = json.loads((path / name).read_text())
+        content = json.loads((path / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BundleError(f"{path / name} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise BundleError(f"{path / name} holds a {type(content).__name__}, not a mapping")
     return content
-
-
-def _newest_version(path: Path) -> Path:
-    """What Kedro keeps as ``<path>/<version>/<name>``; any other path as it is."""
-    if (path / MANIFEST).exists():
-        return path
-    return max((file.parent for file in path.glob(f"*/{path.name}/{MANIFEST}")), default=path)

@@ -12,6 +12,7 @@ from wsdm_arena.columns import ORDERS
 from wsdm_arena.config.judges import AttentionName
 from wsdm_arena.errors import UserError
 from wsdm_arena.judging.bundle import Bundle, BundleError
+from wsdm_arena.judging.bundle_places import newest_version
 from wsdm_arena.judging.reading import open_judge
 from wsdm_arena.modeling.devices import choose_devices, choose_dtype
 from wsdm_arena.modeling.layer_split import SplitJudge
@@ -131,14 +132,17 @@ def resolve_weights(
     names = [judge.name for judge in judges]
     given: Mapping[str, float]
     if isinstance(weights, Mapping):
-        names_of_paths = {str(judge.bundle.path): judge.name for judge in judges}
-        given = {names_of_paths.get(str(key), str(key)): weight for key, weight in weights.items()}
+        names_of_paths = {judge.bundle.path.resolve(): judge.name for judge in judges}
+        given = {_name_of(key, names, names_of_paths): weight for key, weight in weights.items()}
         if unknown := sorted(set(given) - set(names)):
             raise JudgeError(f"weights name {unknown}, but the judges are {names}")
     elif weights is None:
         given = {}
     elif len(weights) != len(names):
-        raise JudgeError(f"{len(weights)} weights for {len(names)} judges; give one for each bundle, in their order")
+        given_weights = f"{len(weights)} weight{'s' * (len(weights) != 1)}"
+        raise JudgeError(
+            f"{given_weights} for {len(names)} judge{'s' * (len(names) != 1)}; give one for each bundle, in their order"
+        )
     else:
         given = dict(zip(names, weights, strict=True))
     resolved = {name: float(given.get(name, 1.0)) for name in names}
@@ -166,13 +170,23 @@ def check_options(
         raise JudgeError(f"orders={orders!r}: must be ('ab',), ('ba',) or ('ab', 'ba')")
     if not cascade:
         if threshold is not None:
-            raise JudgeError(f"threshold={threshold}: only a cascade has a threshold; add cascade=True")
+            raise JudgeError(
+                f"threshold={threshold}: only a cascade has a threshold; ask for a cascade, too, or leave it out"
+            )
         return
+    mistakes = []
     if len(judges) != 2:
-        raise JudgeError(f"a cascade needs two bundles, the quicker or weightier judge first; got {len(judges)}")
+        mistakes.append(f"a cascade needs two bundles, the quicker or weightier judge first; got {len(judges)}")
     if tuple(orders) != ORDERS:
-        raise JudgeError(f"orders={tuple(orders)}: a cascade's first judge reads 'ab', its second 'ba'; leave it out")
+        mistakes.append(f"orders={','.join(orders)}: a cascade's first judge reads 'ab', its second 'ba'; leave it out")
+    if mistakes:
+        raise JudgeError("; ".join(mistakes))
     resolve_threshold((weights[judges[0].name], weights[judges[1].name]), threshold)
+
+
+def _name_of(key: str | Path, names: Sequence[str], names_of_paths: Mapping[Path, str]) -> str:
+    """Of a judge's name, or of a path to its bundle however written, the name; of anything else what was given."""
+    return str(key) if str(key) in names else names_of_paths.get(newest_version(Path(key)).resolve(), str(key))
 
 
 def _names(bundles: Sequence[Bundle]) -> list[str]:

@@ -45,28 +45,31 @@ class PartRows:
 
     def __init__(self, frame: pd.DataFrame, file: InputFile) -> None:
         self.frame = frame.assign(**{FILE_COLUMN: file.name})
-        self._report = RowReport(self.frame)
 
     @property
     def report(self) -> RowReport:
         """Which cells of the texts were repaired."""
-        _ = self.texts  # cleans them, if nobody has asked for them yet
-        return self._report
+        return self._cleaned[1]
 
     @cached_property
     def readable(self) -> npt.NDArray[np.int64]:
         """Positions of the rows that are a pair, ``(R,)``."""
         return np.flatnonzero(is_null(self.frame[FAULT_COLUMN]))
 
-    @cached_property
+    @property
     def texts(self) -> list[BattleTexts]:
         """Clean prompt, response A and response B of every row; nulls where the row is no pair."""
+        return self._cleaned[0]
+
+    @cached_property
+    def _cleaned(self) -> tuple[list[BattleTexts], RowReport]:
+        report = RowReport(self.frame)
         raw = self.frame[list(TEXT_COLUMNS)]
         if len(self.readable) < len(raw):  # cells of unreadable rows are not to be cleaned, nor to be reported
             unreadable = np.setdiff1d(np.arange(len(raw)), self.readable)
             raw = raw.astype(object)
             raw.iloc[unreadable] = None
-        return list(zip(*(clean_texts(raw[name], self._report) for name in TEXT_COLUMNS), strict=True))
+        return list(zip(*(clean_texts(raw[name], report) for name in TEXT_COLUMNS), strict=True)), report
 
     @cached_property
     def pairs(self) -> PairTexts:

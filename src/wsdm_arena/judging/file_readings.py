@@ -71,6 +71,7 @@ class FileWork:
         budget: Time that is left.
         directory: Where readings are kept.
         num_rows_read_now: Rows that this process has read, by judge.
+        seconds_reading: How long they read, loading aside.
     """
 
     judges: Sequence[ExportedJudge]
@@ -80,6 +81,7 @@ class FileWork:
     budget: Budget
     directory: PartsDirectory
     num_rows_read_now: dict[str, int] = field(default_factory=dict)
+    seconds_reading: float = 0.0
     _seconds_loading: float = 0.0
 
     @cached_property
@@ -137,10 +139,12 @@ class FileWork:
                     before = self.budget.elapsed()
                     reader = stack.enter_context(judge.open(self.options.placement))
                     self._seconds_loading = self.budget.elapsed() - before
+                before = self.budget.elapsed()
                 advance = partial(_advance, progress, num_done, num_rows)
                 reading = self._read(number, part, rows, reader, advance)
                 check.count(*self._count(reading))
                 self.directory.write(number, part.number, reading, is_complete=self.budget.remaining() > 0)
+                self.seconds_reading += self.budget.elapsed() - before
                 num_done += part.num_rows
                 self.num_rows_read_now[judge.name] = self.num_rows_read_now.get(judge.name, 0) + part.num_rows
                 progress(num_done, num_rows)

@@ -32,6 +32,7 @@ class FileSummary:
         left_out: Files that were not judged, and why.
         num_rows_read_now: Rows that this call has read, by judge; the others were read before it.
         seconds: Wall clock of this call.
+        seconds_reading: Of these, how long judges read, imports, loading and writing aside.
         kept: Where readings are kept for another call, as the time was over before all was read; None: all was.
     """
 
@@ -44,6 +45,7 @@ class FileSummary:
     left_out: dict[str, str]
     num_rows_read_now: dict[str, int]
     seconds: float
+    seconds_reading: float = 0.0
     kept: Path | None = None
 
     def to_line(self) -> str:
@@ -51,8 +53,8 @@ class FileSummary:
         lacking = sum(self.without_verdict.values())
         judged = self.num_rows - lacking
         shares = [f"{name} {count / max(sum(self.winners.values()), 1):.1%}" for name, count in self.winners.items()]
-        read = max(self.num_rows_read_now.values(), default=0)
-        speed = f", {read / self.seconds:.0f} rows/s" if read and self.seconds > 0 else ""
+        read = sum(self.num_rows_read_now.values())
+        speed = f", {read / self.seconds_reading:.0f} rows/s" if read and self.seconds_reading > 0 else ""
         parts = [
             f"{judged:,} of {self.num_rows:,} rows judged in {self.seconds:.0f} s{speed}",
             *([f"winners: {', '.join(shares)}"] if shares else []),

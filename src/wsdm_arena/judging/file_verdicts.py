@@ -68,6 +68,7 @@ class VerdictTable:
             left_out=self._inputs.left_out,
             num_rows_read_now=self._work.num_rows_read_now,
             seconds=seconds(),
+            seconds_reading=self._work.seconds_reading,
             kept=None if self._work.is_done else self._work.directory.path,
         )
         write_atomically(report_file, json.dumps(report.to_dict(summary), indent=2, ensure_ascii=False).encode())
@@ -131,18 +132,16 @@ class VerdictTable:
 
     def _table(self, rows: PartRows, verdicts: Verdicts, reasons: Any, kept: Mapping[str, str]) -> pd.DataFrame:
         frame = rows.frame
-        table = verdicts.to_frame()
-        table.insert(0, "file", frame[FILE_COLUMN].to_numpy())
-        table.insert(1, "row", frame[ROW_COLUMN].to_numpy())
+        faults = frame[FAULT_COLUMN].to_numpy(dtype=object)
+        columns: dict[str, Any] = {"file": frame[FILE_COLUMN].to_numpy(), "row": frame[ROW_COLUMN].to_numpy()}
         if self._inputs.has_ids:
             unreported = RowReport(frame)
             ids = clean_names(frame["id"], unreported) if "id" in frame else [None] * len(frame)
-            table.insert(2, "id", pd.Series(ids, dtype=object))
-        faults = frame[FAULT_COLUMN].to_numpy(dtype=object)
-        table["fault"] = pd.Series(np.where(reasons == UNREADABLE, faults, reasons), dtype=object)
-        for column, written in kept.items():
-            table[written] = pd.Series(self._as_texts(column, rows), dtype=object)
-        return table
+            columns["id"] = pd.Series(ids, dtype=object)
+        columns |= {str(name): column for name, column in verdicts.to_frame().items()}
+        columns["fault"] = pd.Series(np.where(reasons == UNREADABLE, faults, reasons), dtype=object)
+        columns |= {written: pd.Series(self._as_texts(name, rows), dtype=object) for name, written in kept.items()}
+        return pd.DataFrame(columns)
 
     def _as_texts(self, column: str, rows: PartRows) -> list[str | None]:
         if column in TEXT_COLUMNS:

@@ -53,8 +53,10 @@ def as_device(name: torch.device | str) -> torch.device:
     """
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise DeviceError(f"device {name!r}: {error}") from None
+    except RuntimeError:  # torch lists whatever it was ever built for
+        raise DeviceError(
+            f"device {name!r}: there is no such kind; name it cpu, cuda or, with its number, cuda:0"
+        ) from None
     if device.type != "cuda":
         return device
     number = device.index or 0

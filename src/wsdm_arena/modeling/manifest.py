@@ -30,7 +30,9 @@ def write_manifest(
     for path in paths.values():
         flush(path)
     target = directory / MANIFEST
-    target.write_text(json.dumps({**fields, "files": files}, indent=2, sort_keys=True, allow_nan=False))
+    target.write_text(
+        json.dumps({**fields, "files": files}, indent=2, sort_keys=True, allow_nan=False), encoding="utf-8"
+    )
     flush(target)
 
 
@@ -48,7 +50,7 @@ def read_manifest(directory: Path, *, formats: Mapping[str, int], what: str, cur
     """
     path = Path(directory) / MANIFEST
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise ManifestError(f"{directory} is no complete {what}: it has no {MANIFEST}; {cure}") from None
     except ValueError as error:  # no JSON, or no UTF-8

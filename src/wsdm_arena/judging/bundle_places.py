@@ -1,0 +1,27 @@
+"""Where a bundle lies. Needs no torch, so a wrong path is refused before anything is loaded."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from wsdm_arena.judging.file_request import FileJudgingError
+from wsdm_arena.runs.files import MANIFEST
+
+
+def newest_version(path: Path) -> Path:
+    """What Kedro keeps as ``<path>/<version>/<name>``; any other path as it is."""
+    if (path / MANIFEST).exists():
+        return path
+    return max((file.parent for file in path.glob(f"*/{path.name}/{MANIFEST}")), default=path)
+
+
+def require_bundles(paths: Iterable[str | Path]) -> None:
+    """Make sure that there are bundles at all; what is in them is looked at when they are opened.
+
+    Raises:
+        FileJudgingError: A path holds no manifest.
+    """
+    for path in paths:
+        if not (newest_version(Path(path)) / MANIFEST).is_file():
+            raise FileJudgingError(
+                f"{path} is no complete bundle: it has no {MANIFEST}; name a directory that an export wrote"
+            )
