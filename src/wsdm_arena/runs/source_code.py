@@ -30,5 +30,5 @@ SCORES = source_digest("metrics.py", "scoring")
 """Rows of the scoreboard, paired tests."""
 ANALYSES = source_digest("metrics.py", "scoring", "analysis")
 """What is measured of judges and cascades, and how it is drawn."""
-CARDS = source_digest("cards", "schemas.py")
+CARDS = source_digest("cards", "schemas.py", "judging/model_card.py")
 """Model and data cards."""
