@@ -1,6 +1,7 @@
 """``kedro run`` is always the right command: done work is reused, stopped work goes on, changed work is redone."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -144,7 +145,10 @@ def test_a_hole_in_a_selection_is_refused_unless_it_is_up_to_date(finished):
     done = finished.run("--pipelines", "student,export", check=False, **changed)
     assert done.returncode != 0
     assert "generated_labels.gemma.tokenize: resolved.student.gemma.training.epochs: 1 -> 2" in said(done)
-    assert "kedro run --params" in said(done)
+    cure = re.search(r"bring everything up to date: kedro run (.*)", said(done))[1]
+    assert "--to-nodes" in cure
+    assert "student.gemma.draw" in cure
+    assert cure.endswith("stages.student.training.epochs=2")
     assert "Traceback" not in said(done)
     assert finished.not_fresh() == {}
 
