@@ -287,7 +287,7 @@ def test_only_sample_reduces_the_size(conf):
     hardware = {"processes_per_node", "backend", "device", "devices", "attention", "threads_per_process"}
     hardware |= {"tensor_parallel_size", "data_parallel_size"}
     assert {path.rpartition(".")[2] for path in leaves(a100)} <= hardware
-    assert sorted(p.name for p in conf.iterdir() if p.is_dir()) == ["a100", "base", "local", "sample"]
+    assert sorted(p.name for p in conf.iterdir() if p.is_dir()) == ["a100", "base", "local", "sample", "small_llm"]
 
 
 SAMPLE_SIZES = {

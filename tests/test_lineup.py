@@ -47,9 +47,20 @@ def test_a_roster_that_makes_no_sense_is_refused(roster, message):
 def test_judges_without_a_source_are_imported():
     judges = {
         "gemma": {"backbone": {"source": None}},
-        "qwen": {"backbone": {"source": "there"}},
+        "qwen": {"backbone": {"source": "package:small_qwen"}},
         "llama": {"backbone": {"source": None}},
         "idle": {"backbone": {"source": None}},
     }
-    lineup = Lineup.from_parameters({"roster": ROSTER.model_dump(), "judges": judges})
+    answering = {
+        "first": {"model": "package:small_llama"},
+        "second": {"model": "hub/name"},
+        "idle": {"model": "package:idle"},
+    }
+    generation = {"rounds": {"v1": {"answer_models": ["first", "second"]}}, "answer_models": answering}
+    parameters = {"roster": ROSTER.model_dump(), "judges": judges, "generation": generation}
+    lineup = Lineup.from_parameters(parameters)
     assert lineup.imported == ("gemma", "llama")
+    assert lineup.packaged == {"qwen": "small_qwen"}
+    assert lineup.packages == ("small_qwen", "small_llama")
+    without_students = {"teachers": ["gemma"], "students": []}
+    assert Lineup.from_parameters(parameters | {"roster": without_students}).packages == ()

@@ -62,7 +62,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "data_processing": data_processing.create_pipeline(lineup),
         **stages,
         "pseudo_labeling": pseudo_labeling.create_pipeline(roster),
-        "pair_generation": pair_generation.create_pipeline() if roster.students else Pipeline([]),
+        "pair_generation": pair_generation.create_pipeline(lineup) if roster.students else Pipeline([]),
         "pretraining": pretraining.create_pipeline(roster),
         "export": export.create_pipeline(roster),
         "submission": submission.create_pipeline(roster),

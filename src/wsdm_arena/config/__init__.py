@@ -6,6 +6,7 @@ from wsdm_arena.config.export import ExportConfig
 from wsdm_arena.config.generation import AnswerModelConfig, GenerationConfig, MiningConfig, RoundConfig, SamplingConfig
 from wsdm_arena.config.judges import BackboneConfig, HeadConfig, JudgeConfig, JudgeOverride, ResolvedJudge, StageConfig
 from wsdm_arena.config.lineup import HELD_OUT_VARIANT, STAGES, TRAINING_TABLES, Lineup, RosterConfig, Training
+from wsdm_arena.config.packages import PackagedModelConfig, package_of
 from wsdm_arena.config.planning import PlanningConfig
 from wsdm_arena.config.project import (
     PreferencesConfig,
@@ -47,6 +48,7 @@ __all__ = [
     "Lineup",
     "MiningConfig",
     "OptimizerConfig",
+    "PackagedModelConfig",
     "PlanningConfig",
     "PreferencesConfig",
     "ProjectConfig",
@@ -73,5 +75,6 @@ __all__ = [
     "TruncationPolicy",
     "deep_merge",
     "describe_effect",
+    "package_of",
     "resolve_judge",
 ]

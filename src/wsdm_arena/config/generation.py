@@ -1,10 +1,12 @@
 """Which prompts are mined from conversations, and who answers them how."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from wsdm_arena.config.base import NAMES_DIRECTORY, WITHOUT_EFFECT, StrictConfig
+from wsdm_arena.config.packages import package_of
 
 EngineName = Literal["vllm", "openai", "transformers", "simulator"]
 Slice = tuple[int, int | None]
@@ -64,7 +66,10 @@ class AnswerModelConfig(StrictConfig):
     """``vllm`` and ``transformers`` run in worker processes, ``openai`` asks any OpenAI-compatible endpoint,
     ``simulator`` writes the simulated arena's answers."""
     model: Annotated[str, NAMES_DIRECTORY]
-    """Directory or hub name; the endpoint's name of the model; the simulated model's name."""
+    """Directory, hub name, or ``package:<name>`` for one of ``packaged_models``; the endpoint's name of the model; the
+    simulated model's name."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the weights while they answer; ``auto``: as the engine chooses. ``vllm`` and ``transformers`` only."""
     revision: str | None = None
     """Commit of the hub's repository."""
     tensor_parallel_size: Annotated[int, WITHOUT_EFFECT] = Field(default=1, ge=1)
@@ -134,6 +139,16 @@ class GenerationConfig(StrictConfig):
     """Where vLLM lives."""
     retries: Annotated[RetryConfig, WITHOUT_EFFECT] = RetryConfig()
     """Back-off."""
+
+    def with_packages(self, directories: Mapping[str, str]) -> "GenerationConfig":
+        """Put the directories of packaged models, by name, in the place of ``package:<name>``."""
+        models = {
+            name: model
+            if (package := package_of(model.model)) is None
+            else model.model_copy(update={"model": directories.get(package, model.model)})
+            for name, model in self.answer_models.items()
+        }
+        return self.model_copy(update={"answer_models": models})
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "GenerationConfig":

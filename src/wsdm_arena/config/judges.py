@@ -15,8 +15,8 @@ class BackboneConfig(StrictConfig):
     """Where a judge's backbone comes from."""
 
     source: Annotated[str | None, NAMES_DIRECTORY] = None
-    """Directory of a checkpoint (a relative one starts from the project's directory) or hub name; null: the catalog's
-    ``raw_checkpoint.<judge>``."""
+    """Directory of a checkpoint (a relative one starts from the project's directory), hub name, or ``package:<name>``
+    for one of ``packaged_models``; null: the catalog's ``raw_checkpoint.<judge>``."""
     revision: str | None = None
     """Commit of the hub's repository; for hub names only."""
     model_type: str | None = None
@@ -31,11 +31,13 @@ class BackboneConfig(StrictConfig):
 class HeadConfig(StrictConfig):
     """Classifier on the hidden state of a sequence's last token.
 
-    ``mlp`` is Dropout - Linear(h, h/2) - Dropout - GELU - Linear(h/2, classes); ``linear`` is one layer without bias.
+    ``mlp`` is Dropout - Linear(h, h/2) - Dropout - GELU - Linear(h/2, classes); ``linear`` is one layer without bias;
+    ``verbalizer`` is the same, but starts as the language model's own output for ``template.answers``.
     """
 
-    kind: Literal["mlp", "linear"] = "mlp"
-    """``mlp`` has a hidden layer and dropout, ``linear`` neither."""
+    kind: Literal["mlp", "linear", "verbalizer"] = "mlp"
+    """``mlp`` has a hidden layer and dropout, ``linear`` neither. Both start at random; ``verbalizer``, a linear one,
+    starts from what the language model thinks before any training."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Probability that a hidden value is zeroed in training; ``mlp`` only."""
 

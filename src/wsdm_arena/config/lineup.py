@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from pydantic import Field, model_validator
 
 from wsdm_arena.config.base import StrictConfig
+from wsdm_arena.config.packages import package_of
 
 STAGES = ("teacher", "student", "pretraining", "final")
 """Stages that parameters describe, in the recipe's order."""
@@ -75,13 +76,30 @@ class Lineup(StrictConfig):
     roster: RosterConfig
     imported: tuple[str, ...]
     """Judges whose backbone comes from ``raw_checkpoint.<judge>``; the others name a source of their own."""
+    packaged: dict[str, str] = Field(default_factory=dict)
+    """Packaged model by judge, of those whose backbone is one."""
+    answering_packages: tuple[str, ...] = ()
+    """Packaged models that answer prompts."""
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Every packaged model that is used, once."""
+        return tuple(dict.fromkeys((*self.packaged.values(), *self.answering_packages)))
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> "Lineup":
         """Read it off a validated parameter tree."""
         roster = RosterConfig.model_validate(parameters["roster"])
-        judges = parameters["judges"]
+        sources = {name: parameters["judges"][name]["backbone"]["source"] for name in roster.judges}
+        packages = {name: package_of(source) for name, source in sources.items()}
+        generation = parameters["generation"]
+        asked = dict.fromkeys(name for round_ in generation["rounds"].values() for name in round_["answer_models"])
+        answering = (package_of(generation["answer_models"][name]["model"]) for name in asked)
         return cls(
             roster=roster,
-            imported=tuple(name for name in roster.judges if judges[name]["backbone"]["source"] is None),
+            imported=tuple(name for name, source in sources.items() if source is None),
+            packaged={name: package for name, package in packages.items() if package is not None},
+            answering_packages=tuple(dict.fromkeys(package for package in answering if package is not None))
+            if roster.students
+            else (),
         )

@@ -12,6 +12,7 @@ from wsdm_arena.config.export import ExportConfig
 from wsdm_arena.config.generation import GenerationConfig
 from wsdm_arena.config.judges import JudgeConfig, JudgeOverride, ResolvedJudge, StageConfig
 from wsdm_arena.config.lineup import HELD_OUT_VARIANT, STAGES, RosterConfig
+from wsdm_arena.config.packages import PACKAGE_SCHEME, PackagedModelConfig, package_of
 from wsdm_arena.config.planning import PlanningConfig
 from wsdm_arena.config.prompts import TemplateConfig, TruncationConfig
 from wsdm_arena.config.pseudo_labels import PseudoLabelConfig, PseudoLabelsConfig
@@ -110,6 +111,8 @@ class ProjectConfig(StrictConfig):
     """What every stage and judge has in common; see :class:`~wsdm_arena.config.training.TrainingConfig`."""
     launcher: LauncherConfig = LauncherConfig()
     """Processes and devices of a training."""
+    packaged_models: dict[str, PackagedModelConfig] = Field(default_factory=dict)
+    """By name: language models that come as Python packages, for judges and for answers."""
     roster: RosterConfig
     """Who takes part."""
     judges: dict[str, JudgeConfig]
@@ -134,6 +137,12 @@ class ProjectConfig(StrictConfig):
     def _names_are_usable(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
+        for package in values.get("packaged_models") or ():
+            if not _JUDGE_NAME.fullmatch(str(package)):
+                raise ValueError(
+                    f"packaged_models.{package}: a name is a lower-case letter, then lower-case letters, digits and "
+                    f"underscores, got {package!r}"
+                )
         for judge in values.get("judges") or ():
             if not _JUDGE_NAME.fullmatch(str(judge)):
                 raise ValueError(
@@ -158,6 +167,32 @@ class ProjectConfig(StrictConfig):
         for place, judges in named.items():
             if unknown := sorted(set(judges) - set(self.judges)):
                 raise ValueError(f"{place}: {unknown} not described under judges; known: {sorted(self.judges)}")
+        return self
+
+    @model_validator(mode="after")
+    def _packages_are_described(self) -> "ProjectConfig":
+        sources = {f"judges.{name}.backbone.source": judge.backbone.source for name, judge in self.judges.items()} | {
+            f"generation.answer_models.{name}.model": model.model
+            for name, model in self.generation.answer_models.items()
+        }
+        for place, source in sources.items():
+            package = package_of(source)
+            if package is not None and package not in self.packaged_models:
+                raise ValueError(
+                    f"{place}: {PACKAGE_SCHEME}{package} is not described under packaged_models; "
+                    f"known: {sorted(self.packaged_models)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _verbalizers_have_an_answer_for_each_class(self) -> "ProjectConfig":
+        wanted, given = self.preferences.num_classes, self.template.answers
+        for name, judge in self.judges.items():
+            if judge.head.kind == "verbalizer" and len(given) != wanted:
+                raise ValueError(
+                    f"template.answers: {list(given)} are {len(given)}, but judges.{name}.head.kind: verbalizer tells "
+                    f"{wanted} classes apart (preferences.tie_policy: {self.preferences.tie_policy})"
+                )
         return self
 
     @model_validator(mode="after")

@@ -37,6 +37,9 @@ class TemplateConfig(StrictConfig):
     """Text after the second answer; closes the user's message."""
     verdict_prefix: str = "verdict is: [["
     """Appended after the chat template's generation prompt, so that the next token would be A or B."""
+    answers: tuple[str, ...] = Field(default=("A", "B"), min_length=2, max_length=3)
+    """What a language model would write after ``verdict_prefix`` if the answer displayed first is better, if the second
+    is, and, with ``tie_policy: class``, if neither. Only heads of kind ``verbalizer`` look at it."""
     missing_text: str = "null"
     """Stands in for a prompt or answer that is null; the same in training and at inference."""
 

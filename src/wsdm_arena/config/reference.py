@@ -21,7 +21,7 @@ from wsdm_arena.config.project import ProjectConfig
 from wsdm_arena.config.sections import Section, class_within, describe_type, is_training_layer, sections
 from wsdm_arena.config.training import TrainingConfig
 
-ENVIRONMENTS = ("base", "sample", "a100")
+ENVIRONMENTS = ("base", "sample", "small_llm", "a100")
 """Folders of ``conf/`` whose values are shown, the one that the others are merged into first."""
 
 GLOBALS: Mapping[str, tuple[str, str, str]] = {
@@ -60,7 +60,7 @@ _OPENING = f"""# Every parameter
 Written by `make docs` from the classes in `src/wsdm_arena/config/` and the files in `conf/`; edit those, not this page.
 
 A value that no file states is the class's default. `conf/base` is the recipe at full size. `conf/sample`, the default
-environment, and `conf/a100` are merged into it and state only what they change. `conf/local` is merged last, then
+environment, `conf/small_llm` and `conf/a100` are merged into it and state only what they change. `conf/local` is merged last, then
 `--params`:
 
 ```
@@ -124,14 +124,14 @@ def _section(section: Section, values: Mapping[str, Mapping[str, Any]], *, neste
 
 def _row(
     section: Section, name: str, field: FieldInfo, values: Mapping[str, Mapping[str, Any]]
-) -> tuple[str, str, str, str, str, str, str]:
+) -> tuple[str, ...]:
     path = (*section.path, name)
     inner = (TrainingConfig, ()) if is_training_layer(field, name) else class_within(field, name)
     marked = section.is_without_effect or WITHOUT_EFFECT in field.metadata
     key = f"`{name}`{' ' + _MARK if marked else ''}"
     if inner is not None:
         title = "training" if is_training_layer(field, name) else ".".join((*path, *inner[1]))
-        return key, "mapping" if inner[1] else "section", "", f"{_meaning(field)} See {_link(title)}.", "", "", ""
+        return key, "mapping" if inner[1] else "section", "", f"{_meaning(field)} See {_link(title)}.", *("" for _ in ENVIRONMENTS)
     return key, describe_type(field.annotation), _default(field), _meaning(field), *_values(path, values)
 
 
@@ -189,9 +189,8 @@ def _show(value: Any) -> str:
     return f"`{text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + '…'}`"
 
 
-def _values(path: tuple[str, ...], values: Mapping[str, Mapping[str, Any]]) -> tuple[str, str, str]:
-    base, sample, a100 = (_stated(values[env], path) for env in ENVIRONMENTS)
-    return base, sample, a100
+def _values(path: tuple[str, ...], values: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(_stated(values[env], path) for env in ENVIRONMENTS)
 
 
 def _stated(tree: Mapping[str, Any], path: tuple[str, ...]) -> str:

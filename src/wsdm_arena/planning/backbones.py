@@ -116,7 +116,7 @@ def _size(name: str, shape: dict[str, Any], head: HeadConfig, num_classes: int, 
 
 def count_head_parameters(head: HeadConfig, hidden_size: int, num_classes: int) -> int:
     """Weights of the classifier, see :class:`wsdm_arena.config.HeadConfig`."""
-    if head.kind == "linear":
+    if head.kind != "mlp":
         return hidden_size * num_classes
     width = hidden_size // 2
     return hidden_size * width + width + width * num_classes + num_classes

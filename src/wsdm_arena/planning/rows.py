@@ -156,7 +156,7 @@ class RowSource:
         """Whether template and truncation are those of the configuration."""
         truncation = self._config.truncation
         wanted = {
-            "template": self._config.template.model_dump(),
+            "template": self._config.template.model_dump(mode="json"),
             "system_role": judge.system_role,
             "truncation": {
                 "policy": policy,

@@ -84,7 +84,7 @@ def build_token_store(
         "format": TOKENS_FORMAT,
         "table_hash": texts.content_hash,
         "tokenizer_hash": fingerprint_tokenizer(tokenizer),
-        "template": template.model_dump(),
+        "template": template.model_dump(mode="json"),
         "system_role": system_role,
         "truncation": _describe_truncation(truncation, policy),
     }

@@ -16,6 +16,8 @@ TOKENS_FORMAT = 2
 """A token table."""
 BACKBONE_FORMAT = 2
 """An imported backbone."""
+PACKAGED_MODEL_FORMAT = 1
+"""A packaged language model, dequantised."""
 BUNDLE_FORMAT = 2
 """An exported judge."""
 ANSWERS_FORMAT = 1

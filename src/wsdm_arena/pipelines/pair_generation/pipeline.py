@@ -2,12 +2,14 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from wsdm_arena.config import Lineup
 from wsdm_arena.generation.pairs import build_generated_pairs
-from wsdm_arena.pipelines.pair_generation.nodes import answer_prompts, draw_answer_requests, mine
+from wsdm_arena.pipelines.pair_generation.nodes import PACKAGE_ARGUMENT, answer_prompts, draw_answer_requests, mine
 
 
-def create_pipeline() -> Pipeline:
+def create_pipeline(lineup: Lineup) -> Pipeline:
     """``mine -> draw -> answer -> pair``."""
+    packages = {f"{PACKAGE_ARGUMENT}{name}": f"packaged_model.{name}" for name in lineup.answering_packages}
     return Pipeline(
         [
             Node(
@@ -37,6 +39,7 @@ def create_pipeline() -> Pipeline:
                     "simulation": "params:simulation",
                     "simulated_prompts": "simulated_prompts",
                     "answer_store": "answer_store",
+                    **packages,
                 },
                 "answers",
                 name="generate_answers",
