@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from wsdm_arena.config.base import WITHOUT_EFFECT, StrictConfig
+from wsdm_arena.config.fetching import LicenceConfig
 
 PACKAGE_SCHEME = "package:"
 """``package:<name>`` stands where a directory or a hub name could, and means ``packaged_models.<name>``."""
@@ -30,8 +31,8 @@ class PackagedModelConfig(StrictConfig):
     """Token at which an answer ends, besides the file's own; null: none."""
     title: Annotated[str, WITHOUT_EFFECT]
     """As people call the model."""
-    licence: Annotated[str, WITHOUT_EFFECT]
-    """Name of the terms, with the address of their text."""
+    licence: Annotated[LicenceConfig, WITHOUT_EFFECT]
+    """Terms of the weights."""
 
     @model_validator(mode="after")
     def _files_are_inside(self) -> "PackagedModelConfig":

@@ -60,8 +60,8 @@ _OPENING = f"""# Every parameter
 Written by `make docs` from the classes in `src/wsdm_arena/config/` and the files in `conf/`; edit those, not this page.
 
 A value that no file states is the class's default. `conf/base` is the recipe at full size. `conf/sample`, the default
-environment, `conf/small_llm` and `conf/a100` are merged into it and state only what they change. `conf/local` is merged last, then
-`--params`:
+environment, `conf/small_llm` and `conf/a100` are merged into it and state only what they change. `conf/local` is merged
+last, then `--params`:
 
 ```
 kedro run --env a100 --params training.max_battles=2000,launcher.processes_per_node=1
@@ -122,16 +122,20 @@ def _section(section: Section, values: Mapping[str, Mapping[str, Any]], *, neste
     return f"{level} `{section.title}`\n\n{_text(section.cls.__doc__ or '')}\n\n{_table(rows)}"
 
 
-def _row(
-    section: Section, name: str, field: FieldInfo, values: Mapping[str, Mapping[str, Any]]
-) -> tuple[str, ...]:
+def _row(section: Section, name: str, field: FieldInfo, values: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     path = (*section.path, name)
     inner = (TrainingConfig, ()) if is_training_layer(field, name) else class_within(field, name)
     marked = section.is_without_effect or WITHOUT_EFFECT in field.metadata
     key = f"`{name}`{' ' + _MARK if marked else ''}"
     if inner is not None:
         title = "training" if is_training_layer(field, name) else ".".join((*path, *inner[1]))
-        return key, "mapping" if inner[1] else "section", "", f"{_meaning(field)} See {_link(title)}.", *("" for _ in ENVIRONMENTS)
+        return (
+            key,
+            "mapping" if inner[1] else "section",
+            "",
+            f"{_meaning(field)} See {_link(title)}.",
+            *("" for _ in ENVIRONMENTS),
+        )
     return key, describe_type(field.annotation), _default(field), _meaning(field), *_values(path, values)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from wsdm_arena.config import HeadConfig, ProjectConfig
+from wsdm_arena.config import HeadConfig, ProjectConfig, package_of
 from wsdm_arena.planning.figures import Basis
 from wsdm_arena.planning.places import DataFolder, PlanError, read_object
 
@@ -73,7 +73,9 @@ def measure_judge(name: str, config: ProjectConfig, folder: DataFolder) -> Judge
         PlanError: It is in none of these places.
     """
     judge = config.judges[name]
-    named = Path(judge.backbone.source) if judge.backbone.source else None
+    source = judge.backbone.source
+    package = package_of(source)
+    named = folder.packaged_model(package) if package else Path(source) if source else None
     for directory in (folder.backbone(name), folder.raw_checkpoint(name), named):
         if directory is not None and (directory / "config.json").is_file():
             shape = read_object(directory / "config.json")

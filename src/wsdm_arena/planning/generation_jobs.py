@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsdm_arena.config import AnswerModelConfig, ProjectConfig
+from wsdm_arena.config import AnswerModelConfig, ProjectConfig, package_of
 from wsdm_arena.generation import vllm_worker
 from wsdm_arena.planning.figures import Basis, Figure
 from wsdm_arena.planning.jobs import NOTHING, Job
@@ -110,7 +110,7 @@ class GenerationPlanner:
         judges = (self.config.judges[judge] for judge in self.config.roster.judges)
         # Revisions of one repository share the files that are alike.
         is_backbone = any(judge.backbone.source == model.model for judge in judges)
-        if is_backbone or model.remove_weights or Path(model.model).is_dir():
+        if is_backbone or model.remove_weights or package_of(model.model) or Path(model.model).is_dir():
             return NOTHING
         return Figure(BYTES["bfloat16"] * answer_model_parameters(name, self.config), Basis.ASSUMED)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from wsdm_arena.config import ProjectConfig
+from wsdm_arena.config import ProjectConfig, package_of
 from wsdm_arena.generation.availability import describe_unavailable
 from wsdm_arena.planning.jobs import Job
 
@@ -22,11 +22,13 @@ def missing_outside(config: ProjectConfig, jobs: tuple[Job, ...], project: Path)
     lines = []
     for judge in config.roster.judges:
         backbone = config.judges[judge].backbone
-        if f"backbone.{judge}" in left and backbone.source and not _is_there(backbone.source, backbone.revision):
+        is_named = backbone.source is not None and package_of(backbone.source) is None
+        if f"backbone.{judge}" in left and is_named and not _is_there(str(backbone.source), backbone.revision):
             lines.append(f"judges.{judge}.backbone.source: {backbone.source} is not in the hub's cache")
     asked = {name: model for name, model in config.generation.answer_models.items() if f"generation.{name}" in left}
     for name, model in asked.items():
-        if model.engine in ("vllm", "transformers") and not _is_there(model.model, model.revision):
+        is_named = model.engine in ("vllm", "transformers") and package_of(model.model) is None
+        if is_named and not _is_there(model.model, model.revision):
             lines.append(f"generation.answer_models.{name}: {model.model} is not in the hub's cache")
     return lines + describe_unavailable(config.generation, asked, project)
 

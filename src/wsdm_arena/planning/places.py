@@ -65,6 +65,10 @@ class DataFolder:
         """Downloaded weights of a judge."""
         return _existing(self.root / "01_raw/checkpoints" / judge)
 
+    def packaged_model(self, package: str) -> Path | None:
+        """Language model that came as a Python package, dequantised."""
+        return _existing(self.root / "06_models/packaged_models" / package)
+
     def bundle_tokens(self, table: str, judge: str) -> Path | None:
         """Newest token table that was made with the tokenizer of a bundle of ``student.gemma``."""
         bundles = f"/06_models/{judge.replace('.', '/')}/bundle/"

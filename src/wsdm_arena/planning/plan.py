@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from wsdm_arena.config import ProjectConfig, Training
+from wsdm_arena.config import ProjectConfig, Training, package_of
 from wsdm_arena.planning.backbones import JudgeSize, measure_judge
 from wsdm_arena.planning.figures import Basis, Figure, total
 from wsdm_arena.planning.generation_jobs import GenerationPlanner
@@ -133,7 +133,7 @@ class _Planner:
     def _plan_backbone(self, judge: str) -> Job:
         """Files of the hub's cache are hard-linked; others are copied or written anew."""
         size, source = self._sizes[judge], self._config.judges[judge].backbone.source
-        is_of_hub = source is not None and not Path(source).is_dir()
+        is_of_hub = source is not None and package_of(source) is None and not Path(source).is_dir()
         weights = Figure(self._weight_bytes(judge, size), max(size.basis, Basis.ESTIMATED))
         return Job(
             name=f"backbone.{judge}",

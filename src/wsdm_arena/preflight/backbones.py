@@ -6,6 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from wsdm_arena.config import package_of
 from wsdm_arena.preflight.planned_run import PlannedRun
 
 _MAX_HEADER = 100 << 20
@@ -20,7 +21,9 @@ def find_backbone(run: PlannedRun, judge: str) -> Path | None:
         if name in run.catalog
     ]
     if source := run.config.judges[judge].backbone.source:
-        candidates[1:] = [run.project / source]
+        package = package_of(source)
+        named = getattr(run.catalog[f"packaged_model.{package}"], "_filepath", "") if package else run.project / source
+        candidates[1:] = [Path(str(named))]
     return next((path for path in candidates if (path / "config.json").is_file()), None)
 
 
