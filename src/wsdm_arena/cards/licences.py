@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from wsdm_arena.cards.markdown import Markdown, link
+from wsdm_arena.config import PackagedModelConfig
 from wsdm_arena.config.fetching import LicenceConfig, SourcesConfig
 
 _HUB_LICENCES: Mapping[str, str] = {
@@ -18,6 +19,7 @@ _HUB_LICENCES: Mapping[str, str] = {
 }
 """Identifiers of the Hugging Face Hub by our names: https://huggingface.co/docs/hub/repositories-licenses."""
 _HUB_PAGE = "https://huggingface.co/"
+_PACKAGE_PAGE = "https://pypi.org/project/"
 _PAGES: Mapping[str, str] = {
     "kaggle_competition": "https://www.kaggle.com/competitions/",
     "kaggle_dataset": "https://www.kaggle.com/datasets/",
@@ -85,6 +87,13 @@ def sources_of_table(table: str, sources: SourcesConfig | None, answer_models: I
         if (known := sources.models.get(model))
     ]
     return found + written
+
+
+def source_of_package(package: PackagedModelConfig) -> Source:
+    """Say where a backbone comes from that came as a Python package."""
+    distribution, version = next(iter(package.distributions.items()))
+    page = _PACKAGE_PAGE + distribution
+    return Source(package.title, "backbone", package.licence.name, package.licence.url, page, version)
 
 
 def source_of_backbone(

@@ -10,10 +10,10 @@ from huggingface_hub.utils import validate_repo_id
 
 from wsdm_arena import __version__
 from wsdm_arena.analysis.tables import JudgeAnalysis
-from wsdm_arena.cards.licences import Source, source_of_backbone, sources_of_table
+from wsdm_arena.cards.licences import Source, source_of_backbone, source_of_package, sources_of_table
 from wsdm_arena.cards.model_card import Calibration, ModelCard
 from wsdm_arena.cards.summaries import TrainingPart, describe_training
-from wsdm_arena.config import BackboneConfig, ResolvedJudge, TemplateConfig, TruncationConfig
+from wsdm_arena.config import BackboneConfig, PackagedModelConfig, ResolvedJudge, TemplateConfig, TruncationConfig
 from wsdm_arena.config.fetching import SourcesConfig
 
 ANSWERED_BY_MODELS = "generated_pairs"
@@ -33,6 +33,7 @@ def describe_judge(
     scores: Sequence[Mapping[str, Any]],
     analysis: JudgeAnalysis | None,
     backbone: BackboneConfig | None,
+    package: PackagedModelConfig | None = None,
     sources: SourcesConfig | None = None,
     confidence: float = 0.95,
 ) -> ModelCard:
@@ -50,6 +51,7 @@ def describe_judge(
         scores: Rows of the scoreboard: its own, those of a variant that saw fewer battles, baselines.
         analysis: Of the judge, or of that variant; None if that is not at hand.
         backbone: Where its backbone comes from; None if that is not at hand.
+        package: The packaged model that the backbone is; None if it is none.
         sources: What is known of inputs; None if nothing.
         confidence: Of the intervals in ``scores`` and ``analysis``.
 
@@ -76,7 +78,7 @@ def describe_judge(
         layouts=layouts,
         template=template,
         truncation=truncation,
-        backbone=source_of_backbone(judge.judge, name, revision, sources),
+        backbone=source_of_package(package) if package else source_of_backbone(judge.judge, name, revision, sources),
         base_model=name,
         is_simulated=bool(sources and sources.simulated),
         training=training,

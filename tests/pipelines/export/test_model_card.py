@@ -9,6 +9,9 @@ from wsdm_arena.config import (
     BackboneConfig,
     ExportConfig,
     HeadConfig,
+    PackagedModelConfig,
+    PackagedModels,
+    ReportingConfig,
     ResolvedJudge,
     TemplateConfig,
     TruncationConfig,
@@ -48,6 +51,14 @@ SCORE = {
     "accuracy_high": 0.875,
     "seen_in_training": True,
 }
+PACKAGE = PackagedModelConfig(
+    title="Tiny Gemma",
+    model_type="gemma2",
+    distributions={"tiny-gemma": "1.2"},
+    files=("tiny_gemma/tiny.gguf",),
+    sha256="0" * 64,
+    licence={"name": "Gemma", "url": "https://ai.google.dev/gemma/terms"},
+)
 SHARE = {"value": 0.25, "low": 0.125, "high": 0.5, "num_battles": 7}
 SCORES = {"log_loss": 0.125, "brier": 0.25, "ece": 0.375}
 
@@ -102,6 +113,8 @@ def export(judge, checkpoint, tmp_path):
             "held_out_scores": [SCORE | {"stage": "final_held_out", "seen_in_training": False}],
             "analysis": analysis(stage="final_held_out", seen=False),
             "backbone": BackboneConfig(source="google/gemma-2-9b-it", revision="11c9b309"),
+            "packaged_models": PackagedModels({"tiny": PACKAGE}),
+            "reporting": ReportingConfig(confidence=0.9),
             "sources": SourcesConfig(simulated=True),
             "battles": battles,
         }
@@ -129,6 +142,18 @@ def test_the_card_says_what_the_run_knows(export):
     ):
         assert line in card, line
     assert "kedro run" not in card  # nor anything else that differs between runs of the same work
+
+
+def test_a_packaged_model_is_named_with_its_terms(export):
+    card = (export(backbone=BackboneConfig(source="package:tiny")) / "README.md").read_text()
+    assert "[Tiny Gemma](https://pypi.org/project/tiny-gemma)" in card
+    assert "[Gemma](https://ai.google.dev/gemma/terms)" in card
+    assert "license: gemma" in card
+    assert "base_model" not in card
+
+
+def test_intervals_have_the_level_that_they_were_measured_at(export):
+    assert "90 %" in (export() / "README.md").read_text()
 
 
 def test_an_analysis_of_what_was_trained_on_proves_no_calibration(export):

@@ -14,7 +14,9 @@ from wsdm_arena.cards.model_card import write_model_card
 from wsdm_arena.config import (
     BackboneConfig,
     ExportConfig,
+    PackagedModels,
     PreferencesConfig,
+    ReportingConfig,
     ResolvedJudge,
     TemplateConfig,
     TruncationConfig,
@@ -72,6 +74,8 @@ def export_judge(
     baseline_scores: list[dict[str, Any]],
     analysis: JudgeAnalysis,
     backbone: BackboneConfig,
+    packaged_models: PackagedModels,
+    reporting: ReportingConfig,
     sources: SourcesConfig,
     # Last, as Kedro finds the types of parameters by the positions of a node's inputs, and these may be left out.
     held_out_scores: Sequence[dict[str, Any]] = (),
@@ -98,6 +102,8 @@ def export_judge(
         baseline_scores: Those of the baselines; for the card.
         analysis: Of the judge, or of that variant where there is one; for the card.
         backbone: Where its backbone comes from; for the card.
+        packaged_models: Those that a backbone may be, as the configuration describes them; for the card.
+        reporting: How its scores were measured; for the card.
         sources: Inputs and their licences, ``sources.yml``; for the card.
         tables: Those that the selections name: battles, collected_pairs, generated_pairs; for the card.
     """
@@ -141,7 +147,9 @@ def export_judge(
             scores=[*scores, *held_out_scores, *baseline_scores],
             analysis=analysis,
             backbone=backbone,
+            package=packaged_models.find(backbone.source),
             sources=sources,
+            confidence=reporting.confidence,
         )
     )
     name = fingerprint(

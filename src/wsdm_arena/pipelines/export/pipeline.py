@@ -70,6 +70,8 @@ def _described_by(stage: str, judge: str, roster: RosterConfig) -> dict[str, str
         "baseline_scores": "baseline.scores",
         "analysis": f"{variant or stage}.{judge}.analysis",
         "backbone": "params:backbone",
+        "packaged_models": "params:packaged_models",
+        "reporting": "params:reporting",
         "sources": "params:sources",
     }
     if variant is not None:
