@@ -6,7 +6,7 @@ from wsdm_arena.config.export import ExportConfig
 from wsdm_arena.config.generation import AnswerModelConfig, GenerationConfig, MiningConfig, RoundConfig, SamplingConfig
 from wsdm_arena.config.judges import BackboneConfig, HeadConfig, JudgeConfig, JudgeOverride, ResolvedJudge, StageConfig
 from wsdm_arena.config.lineup import HELD_OUT_VARIANT, STAGES, TRAINING_TABLES, Lineup, RosterConfig, Training
-from wsdm_arena.config.packages import PackagedModelConfig, PackagedModels, package_of
+from wsdm_arena.config.packages import PackagedModelConfig, package_of
 from wsdm_arena.config.planning import PlanningConfig
 from wsdm_arena.config.project import (
     PreferencesConfig,
@@ -49,7 +49,6 @@ __all__ = [
     "MiningConfig",
     "OptimizerConfig",
     "PackagedModelConfig",
-    "PackagedModels",
     "PlanningConfig",
     "PreferencesConfig",
     "ProjectConfig",

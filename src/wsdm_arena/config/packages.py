@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, RootModel, model_validator
+from pydantic import Field, model_validator
 
 from wsdm_arena.config.base import WITHOUT_EFFECT, StrictConfig
 from wsdm_arena.config.fetching import LicenceConfig
@@ -40,17 +40,6 @@ class PackagedModelConfig(StrictConfig):
             if file.startswith(("/", "~")) or ".." in file.split("/"):
                 raise ValueError(f"files: {file!r} must be a path below the folder that packages are installed in")
         return self
-
-
-class PackagedModels(RootModel[dict[str, PackagedModelConfig]]):
-    """All packaged models by name, as a node takes them."""
-
-    model_config = ConfigDict(frozen=True)
-
-    def find(self, source: str | None) -> PackagedModelConfig | None:
-        """The packaged model that a source stands for; None if it stands for something else."""
-        package = package_of(source)
-        return None if package is None else self.root[package]
 
 
 def package_of(source: str | None) -> str | None:

@@ -10,7 +10,6 @@ from wsdm_arena.config import (
     ExportConfig,
     HeadConfig,
     PackagedModelConfig,
-    PackagedModels,
     ReportingConfig,
     ResolvedJudge,
     TemplateConfig,
@@ -58,7 +57,7 @@ PACKAGE = PackagedModelConfig(
     files=("tiny_gemma/tiny.gguf",),
     sha256="0" * 64,
     licence={"name": "Gemma", "url": "https://ai.google.dev/gemma/terms"},
-)
+).model_dump(mode="json")
 SHARE = {"value": 0.25, "low": 0.125, "high": 0.5, "num_battles": 7}
 SCORES = {"log_loss": 0.125, "brier": 0.25, "ece": 0.375}
 
@@ -113,7 +112,7 @@ def export(judge, checkpoint, tmp_path):
             "held_out_scores": [SCORE | {"stage": "final_held_out", "seen_in_training": False}],
             "analysis": analysis(stage="final_held_out", seen=False),
             "backbone": BackboneConfig(source="google/gemma-2-9b-it", revision="11c9b309"),
-            "packaged_models": PackagedModels({"tiny": PACKAGE}),
+            "packaged_models": {"tiny": PACKAGE},
             "reporting": ReportingConfig(confidence=0.9),
             "sources": SourcesConfig(simulated=True),
             "battles": battles,

@@ -14,12 +14,13 @@ from wsdm_arena.cards.model_card import write_model_card
 from wsdm_arena.config import (
     BackboneConfig,
     ExportConfig,
-    PackagedModels,
+    PackagedModelConfig,
     PreferencesConfig,
     ReportingConfig,
     ResolvedJudge,
     TemplateConfig,
     TruncationConfig,
+    package_of,
 )
 from wsdm_arena.config.fetching import SourcesConfig
 from wsdm_arena.judging.model_card import describe_judge
@@ -74,7 +75,7 @@ def export_judge(
     baseline_scores: list[dict[str, Any]],
     analysis: JudgeAnalysis,
     backbone: BackboneConfig,
-    packaged_models: PackagedModels,
+    packaged_models: dict[str, Any],  # no class of their own, as Kedro would hide those within it from other nodes
     reporting: ReportingConfig,
     sources: SourcesConfig,
     # Last, as Kedro finds the types of parameters by the positions of a node's inputs, and these may be left out.
@@ -134,6 +135,7 @@ def export_judge(
             f"{judge.stage}.{judge.judge} was trained with another prompt ({manifest['template_hash']}) than template "
             f"and judges.{judge.judge}.system_role describe now ({rendered.hash}); set them back, or train again"
         )
+    package = package_of(backbone.source)
     card = write_model_card(
         describe_judge(
             checkpoint,
@@ -147,7 +149,7 @@ def export_judge(
             scores=[*scores, *held_out_scores, *baseline_scores],
             analysis=analysis,
             backbone=backbone,
-            package=packaged_models.find(backbone.source),
+            package=PackagedModelConfig.model_validate(packaged_models[package]) if package else None,
             sources=sources,
             confidence=reporting.confidence,
         )
