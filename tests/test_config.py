@@ -9,7 +9,14 @@ import yaml
 from kedro.framework.project import configure_project, settings
 from pydantic import BaseModel
 
-from wsdm_arena.config import PlanningConfig, ProjectConfig, TrainingConfig, deep_merge
+from wsdm_arena.config import (
+    GenerationConfig,
+    PlanningConfig,
+    ProjectConfig,
+    TrainingConfig,
+    deep_merge,
+    package_of,
+)
 from wsdm_arena.config_loader import COMPUTED, ConfigurationError, LocalLastConfigLoader
 
 PROJECT = Path(__file__).parents[1]
@@ -584,3 +591,43 @@ def test_cards_are_told_of_no_source_that_something_else_stands_in_for(conf):
     assert (simulated["simulated"], simulated["inputs"]) == (True, {})
     on_tiny_backbones = load("sample", conf, raw={"train": "battles.csv"})["parameters"]["sources"]
     assert (on_tiny_backbones["simulated"], on_tiny_backbones["inputs"]) == (False, {})
+
+
+def test_small_llm_is_the_recipe_with_packaged_models(conf):
+    """What differs from the recipe: models, sizes, the wording for small models, and the heads' start."""
+    parameters = load("small_llm", conf)["parameters"]
+    packages = set(parameters["packaged_models"])
+    for name in parameters["roster"]["teachers"]:
+        judge = parameters["judges"][name]
+        assert package_of(judge["backbone"]["source"]) in packages
+        assert judge["head"]["kind"] == "verbalizer"
+    asked = {name for round_ in parameters["generation"]["rounds"].values() for name in round_["answer_models"]}
+    for name in asked:
+        assert parameters["generation"]["answer_models"][name]["engine"] == "vllm"
+        assert package_of(parameters["generation"]["answer_models"][name]["model"]) in packages
+    full = load("a100", conf)["parameters"]
+    for stage in ("teacher", "student", "pretraining", "final"):
+        assert parameters["stages"][stage]["truncation"] == full["stages"][stage]["truncation"]
+    assert list(parameters["generation"]["rounds"]) == list(full["generation"]["rounds"])
+
+
+def test_a_packaged_model_that_is_not_described_is_named(conf):
+    with pytest.raises(ConfigurationError, match=r"judges.llama.backbone.source: package:smolm is not described"):
+        load("small_llm", conf, judges={"llama": {"backbone": {"source": "package:smolm"}}})["parameters"]
+    with pytest.raises(ConfigurationError, match=r"files: '../model.gguf' must be a path below"):
+        load("small_llm", conf, packaged_models={"smollm2_135m": {"files": ["../model.gguf"]}})["parameters"]
+
+
+def test_a_verbalizer_needs_an_answer_for_each_class(conf):
+    with pytest.raises(ConfigurationError, match=r"template.answers: \['A', 'B'\] are 2, .* tells 3 classes apart"):
+        load("small_llm", conf, preferences={"tie_policy": "class"})["parameters"]
+    template = {"answers": ["A", "B", "C"]}
+    assert load("small_llm", conf, preferences={"tie_policy": "class"}, template=template)["parameters"]
+
+
+def test_answer_models_get_the_directories_of_packages(conf):
+    generation = GenerationConfig.model_validate(load("small_llm", conf)["parameters"]["generation"])
+    models = generation.with_packages({"smollm2_135m": "there"}).answer_models
+    assert models["smollm2_135m"].model == "there"
+    assert models["gemma3_270m"].model == "package:gemma3_270m"
+    assert models["smollm2_135m"].engine == "vllm"

@@ -10,6 +10,8 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from pydantic import BaseModel
 
+from wsdm_arena.config import Lineup
+
 PROJECT = Path(__file__).parents[2]
 
 
@@ -30,6 +32,23 @@ def pipelines(context):
     from wsdm_arena.pipeline_registry import register_pipelines
 
     return register_pipelines()
+
+
+@pytest.fixture(scope="module")
+def small_llm(tmp_path_factory):
+    """Pipelines and catalog of the environment whose models come as packages."""
+    from wsdm_arena.pipeline_registry import register_pipelines
+
+    bootstrap_project(PROJECT)
+    root = tmp_path_factory.mktemp("small_llm")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        KedroSession.create(PROJECT, env="small_llm", runtime_params={"data_root": str(root)}) as session,
+    ):
+        context = session.load_context()
+        lineup = Lineup.from_parameters(context.config_loader["parameters"])
+        patch.setattr("wsdm_arena.pipeline_registry._handed_over", [lineup])
+        yield register_pipelines(), context.catalog
 
 
 TRAININGS = (
@@ -181,3 +200,26 @@ def test_checkpoints_tables_and_scores_of_judges_are_versioned(context):
         assert entries[f"{{stage}}.{{judge}}.{kind}"]["versioned"] is True
     assert entries["{stage}.{judge}.selection@pandas"]["versioned"] is True
     assert entries["{stage}.{judge}.selection@path"]["versioned"] is True
+
+
+def test_packaged_models_are_unpacked_once_for_judges_and_answers(small_llm):
+    pipelines, catalog = small_llm
+    nodes = {node.name: node for node in pipelines["__default__"].nodes}
+    for judge, package in (("gemma", "gemma3_270m"), ("llama", "smollm2_135m")):
+        entry = f"packaged_model.{package}"
+        assert nodes[entry].outputs == [entry]
+        assert entry in nodes[f"backbone.{judge}"].inputs
+        assert f"raw_checkpoint.{judge}" not in nodes[f"backbone.{judge}"].inputs
+        assert f"package_{package}=packaged_model.{package}" in arguments_of(nodes["generate_answers"])
+        assert entry in catalog
+    assert not any("gemma_large" in name for name in nodes)
+    order = position(pipelines["__default__"])
+    assert order["packaged_model.smollm2_135m"] < order["backbone.llama"] < order["teacher.llama.tokenize"]
+
+
+def test_no_other_environment_unpacks_packages(pipelines):
+    assert not any(name.startswith("packaged_model.") for name in names_of(pipelines["__default__"]))
+
+
+def arguments_of(node) -> set[str]:
+    return {f"{argument}={entry}" for argument, entry in node._inputs.items()}
