@@ -137,7 +137,7 @@ def test_every_kind_of_work_has_its_number_on_the_nodes_that_do_it():
     assert result_format_of(nodes["teacher.gemma.evaluate"].func) == source_code.SCORES
     assert result_format_of(nodes["teacher.gemma.analyse"].func) == source_code.ANALYSES
     assert result_format_of(nodes["report.write"].func) == source_code.ANALYSES
-    assert result_format_of(nodes["backbone.gemma"].func) == str(formats.BACKBONE_FORMAT) == "2"
+    assert result_format_of(nodes["backbone.gemma"].func) == str(formats.BACKBONE_FORMAT) == "3"
     assert result_format_of(nodes["generate_answers"].func) == str(formats.ANSWERS_FORMAT)
     assert result_format_of(nodes["submission.final.judge"].func) == f"{formats.TOKENS_FORMAT}.1"
 

@@ -116,7 +116,7 @@ def test_the_imported_backbone_says_what_it_is(tmp_path, root):
     assert set(manifest.pop("source_files")) == {file.name for file in source.iterdir()}
     assert manifest == {
         "kind": "wsdm_arena backbone",
-        "format": 2,
+        "format": 3,
         "model_type": "gemma2",
         "source": str(source),
         "revision": None,
@@ -551,7 +551,7 @@ def test_a_weight_in_two_shards_is_refused(tmp_path, root):
     ("change", "message"),
     [
         (lambda manifest: manifest | {"kind": "wsdm_arena judge"}, "describes 'wsdm_arena judge'"),
-        (lambda manifest: manifest | {"format": 99}, "has format 99, this version reads 2"),
+        (lambda manifest: manifest | {"format": 99}, "has format 99, this version reads 3"),
         (lambda manifest: [manifest], "describes None"),
         (lambda manifest: {key: manifest[key] for key in ("kind", "format")}, "names no files"),
     ],

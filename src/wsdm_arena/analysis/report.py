@@ -22,7 +22,7 @@ from wsdm_arena.analysis.figures.names import (
 )
 from wsdm_arena.analysis.questions import QUESTIONS
 from wsdm_arena.analysis.tables import CascadeAnalysis, JudgeAnalysis
-from wsdm_arena.scoring.scoreboard import ScoreboardRow, slice_of
+from wsdm_arena.scoring.scoreboard import ScoreboardRow, slice_of, without_start
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -233,13 +233,13 @@ def _line(row: ScoreboardRow, low: float, width: float, colors: Mapping[str, str
 
 
 def _starts(rows: Sequence[ScoreboardRow]) -> list[dict[str, Any]]:
-    """What each training began with and came to."""
+    """What each training began with and came to; whether that was a language model that nobody had trained to judge."""
     ends = {training_name(row): row for row in rows if not slice_of(row) and row["fold"] is not None}
     starts = [row for row in rows if is_start(row) and not slice_of(row)]
     return [
-        {"name": plain(name), "start": row, "end": ends[name]}
-        for row in sorted(starts, key=lambda row: stage_order(row["stage"].removesuffix(".start")))
-        if (name := training_name(row).replace(".start.", ".", 1)) in ends
+        {"name": plain(name), "start": row, "end": ends[name], "zero_shot": row["stage"].endswith(".zero_shot")}
+        for row in sorted(starts, key=lambda row: stage_order(without_start(row["stage"])))
+        if (name := f"{without_start(row['stage'])}.{row['judge']}") in ends
     ]
 
 

@@ -10,7 +10,7 @@ from wsdm_arena.cards.licences import Source
 from wsdm_arena.cards.markdown import Markdown, front_matter, render
 from wsdm_arena.cards.scores import FEW_BATTLES, Score, ScoreSummary
 from wsdm_arena.cards.summaries import TrainingPart
-from wsdm_arena.config import OptimizerConfig, ResolvedJudge, TemplateConfig, TruncationConfig
+from wsdm_arena.config import HeadConfig, OptimizerConfig, ResolvedJudge, TemplateConfig, TruncationConfig
 
 TASK = "text-classification"
 TAGS = ("wsdm-arena", "preference", "pairwise-judge", "llm-as-a-judge")
@@ -147,13 +147,14 @@ def write_model_card(contents: ModelCard) -> str:
         "level": Markdown(f"{100 * contents.confidence:g} %"),
         "swap": _measured(contents.swap),
         "length": _measured(contents.length),
-        "recipe": _recipe(contents.judge),
+        "recipe": _recipe(contents.judge, contents.template),
         "messages": _messages(contents),
         "few_rows": [name for name, rows in contents.languages.items() if rows < FEW_TRAINING_ROWS],
         "few_battles": [score.language for score in summary.languages if score.num_pairs < FEW_BATTLES],
         "limits": _limits(contents.judge, contents.truncation),
         "marker": json.dumps(contents.truncation.marker, ensure_ascii=False),
-        "has_start": any(score.is_start for score in summary.overall),
+        "has_start": any(score.is_start and not score.is_zero_shot for score in summary.overall),
+        "has_zero_shot": any(score.is_zero_shot for score in summary.overall),
     }
     return render(_TEMPLATE, values)
 
@@ -225,14 +226,13 @@ def _limits(judge: ResolvedJudge, truncation: TruncationConfig) -> str:
     )
 
 
-def _recipe(judge: ResolvedJudge) -> list[tuple[str, str]]:
+def _recipe(judge: ResolvedJudge, template: TemplateConfig) -> list[tuple[str, str]]:
     training, optimizer = judge.training, judge.training.optimizer
     schedule = training.schedule
     drawn = f", of at most {training.max_battles:,} drawn a phase" if training.max_battles else ""
-    head = f"{judge.head.kind}, dropout {judge.head.dropout}" if judge.head.kind == "mlp" else "linear, without bias"
     return [
         ("stage", judge.stage),
-        ("head", head),
+        ("head", _describe_head(judge.head, template)),
         ("sliding window", "as in the backbone" if judge.sliding_window else "off: every layer reads everything"),
         ("optimizer", _describe_optimizer(optimizer)),
         ("peak learning rate", f"{optimizer.peak_learning_rate:g}"),
@@ -246,6 +246,19 @@ def _recipe(judge: ResolvedJudge) -> list[tuple[str, str]]:
         ("tokens a micro-batch", f"{training.max_tokens_per_micro_batch:,} on each process"),
         ("type", training.dtype),
     ]
+
+
+def _describe_head(head: HeadConfig, template: TemplateConfig) -> str:
+    if head.kind == "mlp":
+        return f"mlp, dropout {head.dropout}"
+    if head.kind == "linear":
+        return "linear, without bias"
+    answers = [json.dumps(answer, ensure_ascii=False) for answer in template.answers]
+    named = f"{', '.join(answers[:-1])} and {answers[-1]}"
+    return (
+        "verbalizer: linear, without bias. Before training its weights were those with which the language model writes "
+        f"{named} next, so that it set out from what that already thought"
+    )
 
 
 def _describe_optimizer(optimizer: OptimizerConfig) -> str:

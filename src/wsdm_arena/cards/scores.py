@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsdm_arena.cards.markdown import Markdown, number, share
+from wsdm_arena.scoring.scoreboard_rows import STARTS
 
 _LANGUAGE = "language="
 _FLAW = "flaw="
@@ -62,7 +63,12 @@ class Score:
     @property
     def is_start(self) -> bool:
         """Whether it is of what a training set out from."""
-        return ".start." in self.name
+        return any(f".{kind}." in self.name for kind in STARTS)
+
+    @property
+    def is_zero_shot(self) -> bool:
+        """Whether that was the language model as it was."""
+        return ".zero_shot." in self.name
 
     @property
     def is_language(self) -> bool:
@@ -123,12 +129,12 @@ class ScoreSummary:
             name: Stage and judge of the card, with a dot between.
         """
         scores = [Score.of_row(row) for row in rows]
-        start = name.replace(".", ".start.", 1)
+        starts = [name.replace(".", f".{kind}.", 1) for kind in STARTS]
         datasets = {score.dataset for score in scores if not score.is_baseline}
         whole = [
             score
             for score in scores
-            if not score.part and score.dataset in datasets and (not score.is_start or score.name == start)
+            if not score.part and score.dataset in datasets and (not score.is_start or score.name in starts)
         ]
         overall = sorted(whole, key=lambda score: _rank(score, name))
         parts = [score for score in scores if score.part and not score.is_baseline]

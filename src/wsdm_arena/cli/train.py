@@ -86,7 +86,7 @@ def _option(flag: str, meaning: str, **settings: Any) -> Callable[[Any], Any]:
 )
 @_option("--revision", "Commit of the hub's repository.", shown_default="the newest")
 @_option("--name", "Of the judge: lower-case letters, digits and underscores.")
-@_option("--head", "Classifier on the last token.", type=click.Choice(["mlp", "linear"]))
+@_option("--head", "Classifier on the last token.", type=click.Choice(["mlp", "linear", "verbalizer"]))
 @_option(
     "--system-role/--no-system-role",
     "Whether the instruction is a system message of its own or opens the user's.",
@@ -192,6 +192,8 @@ def _in_own_words(message: str) -> str:
         ),
         ("judges.<judge>.backbone.source", "--backbone"),
         ("set judges.<judge>.system_role: false", "give --no-system-role"),
+        ("or judges.<judge>.head.kind: linear", "or --head linear"),
+        ("set judges.<judge>.head.kind to linear or mlp", "give --head linear or --head mlp"),
         ("judges.<judge>.", "judge."),
     ):
         message = message.replace(theirs, ours)

@@ -25,6 +25,7 @@ from wsdm_arena.judging.own_checks import (
     check_backbone,
     check_output,
     check_size,
+    check_verbalizer,
     choose_devices,
     find_system_role,
 )
@@ -114,6 +115,7 @@ class _Training:
         config = choose_devices(self.config)
         check_attention(config)
         system_role = find_system_role(config)
+        check_verbalizer(config)
         judge = config.resolve(system_role=system_role)
         raw = self.votes if isinstance(self.votes, pd.DataFrame) else read_raw_tables(self.votes)
         tables = build_battles(raw, config.preferences)
@@ -160,6 +162,7 @@ class _Training:
                 policy=judge.truncation,
                 root=self.work / "tokens",
                 progress=progress,
+                for_verbalizer=judge.head.kind == "verbalizer",
             )
         run = describe_run(
             judge=judge,

@@ -9,7 +9,7 @@ import pandas as pd
 from wsdm_arena.config import TrainingConfig
 from wsdm_arena.config.own_training import STAGE, OwnTrainingConfig, OwnTrainingError
 from wsdm_arena.preferences.selection import TRAIN
-from wsdm_arena.prompts.template import render_template
+from wsdm_arena.prompts.template import render_template, require_answers
 from wsdm_arena.prompts.tokenizers import PromptError, load_tokenizer
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -107,6 +107,32 @@ def find_system_role(config: OwnTrainingConfig) -> bool:
             if not system_role or said is not None:
                 raise
     raise AssertionError("one of the two was returned or raised")
+
+
+def check_verbalizer(config: OwnTrainingConfig) -> None:
+    """Refuse a head of kind ``verbalizer`` that has nothing to start from. Other heads are passed over.
+
+    Raises:
+        OwnTrainingError: There is not one answer a class.
+        PromptError: An answer is not one token.
+        UnsupportedJudgeError: The backbone, a directory, is no language model.
+    """
+    source, answers, wanted = config.judge.backbone.source, config.template.answers, config.preferences.num_classes
+    assert source is not None
+    if config.judge.head.kind != "verbalizer":
+        return
+    if len(answers) != wanted:
+        raise OwnTrainingError(
+            f"template.answers: {list(answers)} are {len(answers)}, but with preferences.tie_policy "
+            f"{config.preferences.tie_policy} (--tie-policy) a judge tells {wanted} classes apart; a verbalizer head "
+            "(--head) starts from one answer for each"
+        )
+    place = as_source(source)
+    require_answers(load_tokenizer(place, revision=config.judge.backbone.revision), config.template)
+    if isinstance(place, Path):
+        from wsdm_arena.modeling.verbalizer import require_language_model  # imports torch
+
+        require_language_model(place)
 
 
 def check_size(selection: pd.DataFrame, training: TrainingConfig) -> None:

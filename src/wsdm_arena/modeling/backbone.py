@@ -17,7 +17,7 @@ DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
 }
 LANGUAGE_MODEL_HEAD = "lm_head."
-"""Weights that a causal language model has besides the backbone; the judge does not read them."""
+"""Weights that a causal language model has besides the backbone; a judge reads them only to make a verbalizer head."""
 
 
 def load_config(source: str | Path, *, sliding_window: bool, revision: str | None = None) -> PreTrainedConfig:

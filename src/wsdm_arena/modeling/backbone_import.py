@@ -21,6 +21,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from wsdm_arena.config import BackboneConfig
+from wsdm_arena.modeling.backbone import LANGUAGE_MODEL_HEAD
 from wsdm_arena.modeling.backbone_source import (
     CONFIG,
     KIND,
@@ -75,7 +76,8 @@ class _Weights:
 
     Attributes:
         config: As it stands beside the weights.
-        state: Under the backbone's own names, in the stored type.
+        state: Under the backbone's own names, in the stored type; with them the output layer of a language model, if
+            it would be lost otherwise.
         keys: What becomes of each stored weight.
         are_as_wanted: Whether the files are what would be written.
     """
@@ -93,8 +95,9 @@ def import_backbone(
 
     Weights keep the type they are stored in. Files in the plain layout are taken as they are: those of the hub's cache
     and of directories that we wrote are hard-linked where the file system can, those that somebody may write to are
-    copied. Weights are written anew if an old head is left behind or if they are pickles. One import at a time works
-    below ``root``.
+    copied. Weights are written anew if an old head is left behind or if they are pickles; a language model's output
+    layer, which a verbalizer head starts from, is written with them unless it is the embeddings. One import at a time
+    works below ``root``.
 
     Args:
         source: A directory, or ``owner/repository`` of the hub.
@@ -133,7 +136,7 @@ def read_backbone_manifest(directory: Path) -> dict[str, Any]:
 
     Returns:
         ``kind``, ``format``, ``model_type``, ``source``, ``revision``, ``layout``, ``dtype``, ``old_head`` (weights
-        that were left behind on purpose), ``ignored`` (weights that no judge reads), ``files``, ``source_files``.
+        that were left behind on purpose), ``ignored`` (weights that are no backbone's), ``files``, ``source_files``.
 
     Raises:
         BackboneError: It is half written, damaged, or something else.
@@ -202,7 +205,7 @@ def _import(
         "layout": backbone.layout,
         "dtype": ", ".join(dtypes),
         "old_head": list(weights.keys.old_head),
-        "ignored": list(weights.keys.ignored),
+        "ignored": [key for key in weights.keys.ignored if key not in weights.state],
         "source_files": files,
     }
     write_manifest(
@@ -216,17 +219,30 @@ def _open_fused(found: BackboneSource, backbone: BackboneConfig) -> _Weights:
     keys = sort_keys(stored, old_head=backbone.old_head)
     fused = LazyState.renamed(stored, {key: key for key in keys.backbone})
     _check(fused, fused_shapes(config), backbone, place=f"{found.directory}, read as a fused {config.model_type}")
-    return _Weights(config, split_projections(fused), keys, are_as_wanted=False)
+    split = split_projections(fused)
+    readers = {key: partial(split.__getitem__, key) for key in split}
+    readers |= {key: partial(stored.__getitem__, key) for key in _kept_output_layer(keys, config)}
+    return _Weights(config, LazyState(readers), keys, are_as_wanted=False)
 
 
 def _open_plain(found: BackboneSource, backbone: BackboneConfig) -> _Weights:
     config = read_config(found.directory)
     stored, expected = open_weights(found.weights), plain_shapes(config)
     keys = sort_keys(stored, old_head=backbone.old_head)
-    state = LazyState.renamed(stored, plain_names(keys.backbone, config, expected))
+    names = plain_names(keys.backbone, config, expected)
+    state = LazyState.renamed(stored, names)
     _check(state, expected, backbone, place=f"{found.directory}, read as a plain {config.model_type}")
     are_safetensors = all(path.suffix == SAFETENSORS for path in _tensor_files(found))
-    return _Weights(config, state, keys, are_as_wanted=are_safetensors and not keys.old_head)
+    if are_safetensors and not keys.old_head:
+        return _Weights(config, state, keys, are_as_wanted=True)
+    names |= {key: key for key in _kept_output_layer(keys, config)}
+    return _Weights(config, LazyState.renamed(stored, names), keys, are_as_wanted=False)
+
+
+def _kept_output_layer(keys: SortedKeys, config: PreTrainedConfig) -> tuple[str, ...]:
+    """What a head of kind ``verbalizer`` would miss if weights were written without it."""
+    is_tied = getattr(config, "tie_word_embeddings", False)
+    return () if is_tied else tuple(key for key in keys.ignored if key.startswith(LANGUAGE_MODEL_HEAD))
 
 
 def _check(state: LazyState, expected: Mapping[str, tuple[int, ...]], backbone: BackboneConfig, *, place: str) -> None:

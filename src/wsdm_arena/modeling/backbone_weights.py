@@ -31,7 +31,7 @@ class SortedKeys:
     Attributes:
         backbone: To be read.
         old_head: Left behind on purpose.
-        ignored: A language model's output layer and rotary frequencies, which no judge reads.
+        ignored: A language model's output layer and rotary frequencies, which are no part of a backbone.
     """
 
     backbone: tuple[str, ...]

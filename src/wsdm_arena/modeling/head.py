@@ -14,7 +14,8 @@ class Head(nn.Module):
     """Turn one hidden state per segment into logits.
 
     ``mlp`` is Dropout - Linear(h, h/2) - Dropout - GELU - Linear(h/2, classes); ``linear`` is one layer without bias
-    and dropout. Dropout masks come from the caller, so that they do not depend on the split of the global batch.
+    and dropout; so is ``verbalizer``, which is only made to be given other initial weights, see :meth:`start_from`.
+    Dropout masks come from the caller, so that they do not depend on the split of the global batch.
 
     Args:
         config: Kind and dropout rate.
@@ -52,6 +53,11 @@ class Head(nn.Module):
                 fresh = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
                 with torch.no_grad():
                     parameter.copy_(fresh)
+
+    def start_from(self, rows: torch.Tensor) -> None:
+        """Replace the output layer's fresh weights, ``(num_classes, h)``; not for ``mlp``."""
+        with torch.no_grad():
+            self.output.weight.copy_(rows)
 
     def forward(self, hidden: torch.Tensor, keep_masks: Sequence[torch.Tensor] | None = None) -> torch.Tensor:
         """Classify.

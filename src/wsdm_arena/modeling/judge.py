@@ -20,6 +20,7 @@ from wsdm_arena.config.judges import AttentionName
 from wsdm_arena.modeling.attention import KernelName, UnsupportedJudgeError, choose_attention, plan_attention
 from wsdm_arena.modeling.backbone import as_dtype, check_backbone, load_backbone, load_config, new_backbone
 from wsdm_arena.modeling.head import Head
+from wsdm_arena.modeling.verbalizer import read_answer_rows
 
 VOCABULARY_CHUNK = 1 << 25
 """Next-token logits that are held at once: 128 MiB in float32."""
@@ -133,7 +134,7 @@ class JudgeModel(nn.Module):
 
         A final soft-cap, which Gemma-2 has as a language model, is left out.
         """
-        return linear(hidden, self._embeddings)
+        return linear(hidden, self.embeddings)
 
     def next_token_loss(self, batch: PackedBatch, hidden: torch.Tensor) -> torch.Tensor:
         """Sum the cross-entropy of each token given those before it in its segment.
@@ -148,7 +149,7 @@ class JudgeModel(nn.Module):
         inner = torch.ones(batch.num_tokens, dtype=torch.bool)
         inner[[end - 1 for _, end in pairwise(batch.boundaries)]] = False
         predicting = inner.nonzero().squeeze(1).to(hidden.device, non_blocking=True)
-        chunks = predicting.split(max(1, VOCABULARY_CHUNK // self._embeddings.shape[0]))
+        chunks = predicting.split(max(1, VOCABULARY_CHUNK // self.embeddings.shape[0]))
         losses = [self._chunk_loss(batch, hidden, chunk, recompute=len(chunks) > 1) for chunk in chunks]
         return torch.stack(losses).sum() if losses else hidden.sum().float() * 0
 
@@ -160,7 +161,8 @@ class JudgeModel(nn.Module):
         return self._kernels[device, dtype]
 
     @property
-    def _embeddings(self) -> torch.Tensor:
+    def embeddings(self) -> torch.Tensor:
+        """Of the input tokens, ``(vocabulary, h)``."""
         weight = self.backbone.get_input_embeddings().weight
         assert isinstance(weight, torch.Tensor)
         return weight
@@ -187,6 +189,7 @@ def build_judge(
     sliding_window: bool = True,
     dtype: str | torch.dtype = torch.float32,
     head_seed: int = 0,
+    answer_ids: Sequence[int] = (),
     old_head: Sequence[str] = (),
 ) -> JudgeModel:
     """Put a fresh head on a pretrained backbone.
@@ -199,18 +202,27 @@ def build_judge(
         attention: Which kernel attends.
         sliding_window: False makes every layer read the whole sequence.
         dtype: Of the weights, and in which is computed.
-        head_seed: Of the head's initial weights.
+        head_seed: Of the head's initial weights, but for a verbalizer's.
+        answer_ids: Tokens that a head of kind ``verbalizer`` starts from, one a class, as
+            :func:`~wsdm_arena.prompts.template.require_answers` finds them; other heads do not look at them.
         old_head: Prefixes of weights in the checkpoint that are left behind on purpose, such as ``"score."``. A
             language model's output layer always is.
 
     Raises:
         UnsupportedJudgeError: The checkpoint lacks weights, has others than the backbone's, or has no safetensors; or
-            the architecture cannot read packed sequences.
+            the architecture cannot read packed sequences; or it has no output layer for a verbalizer to start from.
+        ValueError: A verbalizer has another number of tokens than of classes.
     """
+    if head.kind == "verbalizer" and len(answer_ids) != num_classes:
+        raise ValueError(f"a verbalizer of {num_classes} classes starts from as many tokens, not {list(answer_ids)}")
     config = load_config(backbone, revision=revision, sliding_window=sliding_window)
     model = load_backbone(backbone, config, dtype=as_dtype(dtype), revision=revision, old_head=old_head)
-    classifier = Head(head, config.hidden_size, num_classes, seed=head_seed).to(model.dtype)
-    return JudgeModel(model, classifier, attention=attention, sliding_window=sliding_window)
+    classifier = Head(head, config.hidden_size, num_classes, seed=head_seed)
+    judge = JudgeModel(model, classifier.to(model.dtype), attention=attention, sliding_window=sliding_window)
+    if head.kind == "verbalizer":
+        rows = read_answer_rows(backbone, config, answer_ids, embeddings=judge.embeddings, revision=revision)
+        classifier.start_from(rows)
+    return judge
 
 
 def new_judge(

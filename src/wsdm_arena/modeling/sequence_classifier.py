@@ -1,4 +1,4 @@
-"""Judges with a linear head as transformers' own sequence classifiers.
+"""Judges with a linear head, a verbalizer included, as transformers' own sequence classifiers.
 
 A linear head without bias on the last token is what transformers calls ``<Family>ForSequenceClassification``: the
 backbone's weights are named ``model.*``, the head's is ``score.weight``, and ``config.json`` names the classes, so that
@@ -39,7 +39,7 @@ def classifier_class(config: PreTrainedConfig, head: HeadConfig) -> str | None:
         config: Of the backbone.
         head: Kind of the head.
     """
-    if head.kind != "linear" or type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+    if head.kind == "mlp" or type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         return None
     found: Any = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
     with torch.device("meta"):

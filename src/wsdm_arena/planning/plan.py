@@ -159,7 +159,7 @@ class _Planner:
         """
         size, layouts, resolved = self._sizes[judge], self._config.export.layouts, self._config.resolve(stage, judge)
         written = BYTES["float16"] * ("fused" in layouts)
-        written += BYTES[resolved.training.dtype] * ("plain" in layouts and resolved.head.kind == "linear")
+        written += BYTES[resolved.training.dtype] * ("plain" in layouts and resolved.head.kind != "mlp")
         weights = Figure(float(written * size.parameters), max(size.basis, Basis.ESTIMATED))
         return Job(
             name=f"export.{stage}.{judge}",

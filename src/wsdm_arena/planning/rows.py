@@ -153,10 +153,10 @@ class RowSource:
             return None
 
     def _is_current(self, store: TokenStore, judge: ResolvedJudge, policy: TruncationPolicy) -> bool:
-        """Whether template and truncation are those of the configuration."""
+        """Whether template and truncation are those of the configuration; no text is longer for other answers."""
         truncation = self._config.truncation
         wanted = {
-            "template": self._config.template.model_dump(mode="json"),
+            "template": self._config.template.model_dump(mode="json", exclude={"answers"}),
             "system_role": judge.system_role,
             "truncation": {
                 "policy": policy,
@@ -165,7 +165,9 @@ class RowSource:
                 **getattr(truncation, policy).model_dump(),
             },
         }
-        return all(store.manifest.get(key) == value for key, value in wanted.items())
+        found = {**store.manifest, "template": {**store.manifest["template"]}}
+        found["template"].pop("answers", None)
+        return all(found.get(key) == value for key, value in wanted.items())
 
     def _look_up(self, selection: pd.DataFrame, stores: Mapping[str, TokenStore]) -> TrainingRows | None:
         """Lengths by key; None if a pair has no tokens, because they are older than the selection."""

@@ -22,7 +22,7 @@ from wsdm_arena.errors import UserError
 from wsdm_arena.prompts.battles import NUM_FIELDS, BattleTokenizer, assemble_sequence
 from wsdm_arena.prompts.pairs import PairTexts, encode_pair_ids
 from wsdm_arena.prompts.store_writer import StoreWriter
-from wsdm_arena.prompts.template import RenderedTemplate
+from wsdm_arena.prompts.template import RenderedTemplate, require_answers
 from wsdm_arena.prompts.tokenizers import count_token_ids, fingerprint_tokenizer, load_tokenizer
 from wsdm_arena.runs.files import MANIFEST, sha256_of
 from wsdm_arena.runs.formats import TOKENS_FORMAT
@@ -30,6 +30,7 @@ from wsdm_arena.runs.work import record_work
 
 logger = logging.getLogger(__name__)
 
+_USUAL_ANSWERS = TemplateConfig().answers
 
 Progress = Callable[[int, int], None]
 """Called with the number of pairs done and of all pairs."""
@@ -51,6 +52,7 @@ def build_token_store(
     policy: TruncationPolicy,
     root: Path,
     progress: Progress | None = None,
+    for_verbalizer: bool = False,
 ) -> Path:
     """Tokenize a table once; a store that is already there is returned at once.
 
@@ -69,22 +71,29 @@ def build_token_store(
         policy: Which of them is used.
         root: Where stores lie.
         progress: Told how far the work is; by default nothing is shown.
+        for_verbalizer: Whether a head is to start from ``template.answers``. Otherwise these are not looked at: they
+            make no other tokens, so that they make no other store either.
 
     Returns:
         The store's directory.
 
     Raises:
-        PromptError: Table, tokenizer, template and truncation do not go together.
+        PromptError: Table, tokenizer, template and truncation do not go together; or ``for_verbalizer``, and an answer
+            is not one token.
         TokenStoreError: A directory of the store's name is there, but is no complete store, or its contents are not as
             they were written.
     """
     tokenizer = load_tokenizer(tokenizer_dir, revision=revision)
+    if for_verbalizer:
+        require_answers(tokenizer, template)
+    else:
+        template = template.model_copy(update={"answers": _USUAL_ANSWERS})
     texts = PairTexts.from_frame(pairs, table=table)
     identity = {
         "format": TOKENS_FORMAT,
         "table_hash": texts.content_hash,
         "tokenizer_hash": fingerprint_tokenizer(tokenizer),
-        "template": template.model_dump(mode="json"),
+        "template": _describe_template(template),
         "system_role": system_role,
         "truncation": _describe_truncation(truncation, policy),
     }
@@ -223,6 +232,11 @@ class TokenStore:
 def hash_identity(identity: Mapping[str, Any]) -> str:
     """16 hex digits that name a store's contents."""
     return blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _describe_template(template: TemplateConfig) -> dict[str, Any]:
+    """The wording; the usual answers, which nothing but a verbalizer head looks at, are not mentioned."""
+    return template.model_dump(mode="json", exclude={"answers"} if template.answers == _USUAL_ANSWERS else None)
 
 
 def _describe_truncation(truncation: TruncationConfig, policy: TruncationPolicy) -> dict[str, Any]:

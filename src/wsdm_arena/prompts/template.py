@@ -33,6 +33,8 @@ class RenderedTemplate:
         missing: Stands in for a text that is null.
         marker: Stands where the middle of a text was cut out; empty until truncation sets one.
         num_battle_overhead_tokens: The three headings, which count towards ``max_battle_tokens`` as the texts do.
+        answers: What follows a sequence if a language model names one of ``template.answers``, an id each; empty where
+            one of them is not a single token. No sequence holds them.
     """
 
     before_prompt: tuple[int, ...]
@@ -42,6 +44,7 @@ class RenderedTemplate:
     missing: tuple[int, ...]
     marker: tuple[int, ...]
     num_battle_overhead_tokens: int
+    answers: tuple[int, ...] = ()
 
     @property
     def num_constant_tokens(self) -> int:
@@ -115,7 +118,49 @@ def render_template(
         missing=read(template.missing_text),
         marker=read(marker),
         num_battle_overhead_tokens=sum(map(len, headings)),
+        answers=_find_answers(encoder, template) or (),
     )
+
+
+def require_answers(
+    tokenizer: "PreTrainedTokenizerBase", template: TemplateConfig, *, encoder: TextEncoder | None = None
+) -> tuple[int, ...]:
+    """Find the tokens that a head of kind ``verbalizer`` starts from.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        template: Its ``answers`` are read as they follow its ``verdict_prefix``.
+        encoder: A :class:`TextEncoder` of this tokenizer, if there is one already.
+
+    Returns:
+        An id for each answer, no two alike.
+
+    Raises:
+        PromptError: Behind the prefix an answer is not exactly one further token, or it is the same one as another's;
+            says how it was read, and what helps.
+    """
+    encoder = encoder or TextEncoder(tokenizer)
+    found = _find_answers(encoder, template)
+    if found is not None:
+        return found
+    prefix, name = template.verdict_prefix, tokenizer.name_or_path or type(tokenizer).__name__
+    readings = {text: encoder.encode(text).tolist() for text in (prefix, *(prefix + each for each in template.answers))}
+    shown = "; ".join(f"{text!r} as {tokenizer.convert_ids_to_tokens(ids)}" for text, ids in readings.items())
+    raise PromptError(
+        "head.kind: verbalizer needs each of template.answers to be one token of its own behind "
+        f"template.verdict_prefix, but the tokenizer of {name} reads {shown}; set other template.answers, another "
+        "template.verdict_prefix, or judges.<judge>.head.kind: linear"
+    )
+
+
+def _find_answers(encoder: TextEncoder, template: TemplateConfig) -> tuple[int, ...] | None:
+    """The token that each answer adds to the verdict's prefix; None unless each adds one of its own."""
+    prefix = encoder.encode(template.verdict_prefix).tolist()
+    read = [encoder.encode(template.verdict_prefix + answer).tolist() for answer in template.answers]
+    if any(len(ids) != len(prefix) + 1 or ids[:-1] != prefix for ids in read):
+        return None
+    found = tuple(ids[-1] for ids in read)
+    return found if len(set(found)) == len(found) else None
 
 
 def _split_chat(tokenizer: "PreTrainedTokenizerBase", *, system_role: bool) -> tuple[str, str, str]:

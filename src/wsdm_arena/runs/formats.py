@@ -14,7 +14,7 @@ SCORING_FORMAT = 1
 """The scoring of a whole table."""
 TOKENS_FORMAT = 2
 """A token table."""
-BACKBONE_FORMAT = 2
+BACKBONE_FORMAT = 3
 """An imported backbone."""
 PACKAGED_MODEL_FORMAT = 1
 """A packaged language model, dequantised."""

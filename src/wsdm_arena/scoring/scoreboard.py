@@ -6,6 +6,7 @@ from wsdm_arena.metrics import read_both_ways
 from wsdm_arena.scoring.baselines import score_baselines
 from wsdm_arena.scoring.ensemble import average_orders, common_orders, probabilities_by_row
 from wsdm_arena.scoring.scoreboard_rows import (
+    STARTS,
     Measurement,
     Provenance,
     ScoreboardError,
@@ -16,11 +17,13 @@ from wsdm_arena.scoring.scoreboard_rows import (
     merge_rows,
     slice_of,
     to_frame,
+    without_start,
 )
 
 __all__ = [
     "BASELINE_STAGE",
     "NEW_PROMPTS",
+    "STARTS",
     "TEST_PAIRS",
     "Measurement",
     "Provenance",
@@ -35,6 +38,7 @@ __all__ = [
     "slice_of",
     "to_frame",
     "verdict_rows",
+    "without_start",
 ]
 
 BASELINE_STAGE = "baseline"

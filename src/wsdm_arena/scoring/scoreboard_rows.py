@@ -24,6 +24,12 @@ from wsdm_arena.metrics import (
 from wsdm_arena.preferences.pair_ids import prompt_group
 from wsdm_arena.scoring.slices import find_slices
 
+STARTS = ("start", "zero_shot")
+"""What follows a stage's name, behind a dot, in rows about what its training set out from.
+
+``zero_shot`` is the language model as it was, asked for its verdict; ``start`` is anything else: a head of random
+weights, or a judge of an earlier stage.
+"""
 _WHOLE = re.compile(r"[^\s\[]*(\[[^\]]*\])? ?")
 """``battles[fold 0]`` or ``test_pairs``; what follows is a slice, whose value may hold blanks and brackets."""
 
@@ -171,6 +177,12 @@ def to_frame(rows: Sequence[ScoreboardRow]) -> pd.DataFrame:
 def slice_of(row: ScoreboardRow) -> str:
     """Name the part of a dataset that a row is about, ``language=en``; empty for the whole."""
     return _WHOLE.sub("", row["dataset"], count=1)
+
+
+def without_start(stage: str) -> str:
+    """The stage whose start a row is about; any other stage itself."""
+    trained, _, kind = stage.rpartition(".")
+    return trained if trained and kind in STARTS else stage
 
 
 def _align(battles: pd.DataFrame, predicted: pd.DataFrame, columns: list[str], name: str) -> pd.DataFrame:

@@ -38,9 +38,16 @@ def tokenize_tables(
 ) -> dict[str, str]:
     """Tokenise tables of pairs as this judge reads them, or find that it was done before.
 
+    What a verbalizer starts from is looked for first: an answer must be one token, the backbone a language model.
+
     Returns:
         Path of the token table, by the name of the table that it holds.
     """
+    is_verbalizer = judge.head.kind == "verbalizer"
+    if is_verbalizer:
+        from wsdm_arena.modeling.verbalizer import require_language_model  # imports torch
+
+        require_language_model(tokenizer_dir)
     return {
         table: str(
             tokenize_table(
@@ -53,6 +60,7 @@ def tokenize_tables(
                 truncation=truncation,
                 policy=judge.truncation,
                 token_store=token_store,
+                for_verbalizer=is_verbalizer,
             )
         )
         for table, pairs in tables.items()
@@ -70,6 +78,7 @@ def tokenize_table(
     truncation: TruncationConfig,
     policy: TruncationPolicy,
     token_store: Path,
+    for_verbalizer: bool = False,
 ) -> Path:
     """Tokenise one table with a progress bar; see :func:`wsdm_arena.prompts.store.build_token_store`."""
     with show_progress(f"{name} tokens of {table}") as progress:
@@ -83,6 +92,7 @@ def tokenize_table(
             policy=policy,
             root=token_store,
             progress=progress,
+            for_verbalizer=for_verbalizer,
         )
 
 
@@ -137,7 +147,8 @@ def evaluate_judge(
 ) -> list[ScoreboardRow]:
     """Score the judge on the held-out fold, and what it started from before the first update.
 
-    A judge that was trained on that fold too gets a row that says so.
+    A judge that was trained on that fold too gets a row that says so. What it started from has a stage of its own,
+    ``<stage>.start``; a language model that was only asked for its verdict has ``<stage>.zero_shot``.
 
     Returns:
         Rows of the scoreboard: all battles, the slices, and that of a sample before the first update.
@@ -156,10 +167,11 @@ def evaluate_judge(
     )
     if predictions_at_start.empty:
         return rows
+    started = predictions_at_start["judge_fingerprint"].iloc[0].rpartition(".")[2]
     before = judge_rows(
         predictions_at_start,
         battles[battles["pair_id"].isin(predictions_at_start["pair_id"])],
-        stage=f"{judge.stage}.start",
+        stage=f"{judge.stage}.{started}",
         judge=judge.judge,
         fold=fold,
         dataset="sample",

@@ -18,7 +18,7 @@ from wsdm_arena.training.evaluation import Evaluator, evaluate_predictions
 from wsdm_arena.training.resume import ResumeStates
 from wsdm_arena.training.run import JsonLines, RunDirectory, require_same_run
 from wsdm_arena.training.sharding import gather_weights
-from wsdm_arena.training.start import build_initial_judge, find_tokenizer, require_matching_tokens
+from wsdm_arena.training.start import build_initial_judge, find_tokenizer, is_zero_shot, require_matching_tokens
 from wsdm_arena.training.trainer import Trainer, prepare_for_training
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,8 @@ class Session:
     def _score_at_start(self, judge: JudgeModel, evaluations: JsonLines) -> None:
         num_pairs = self._config.judge.training.evaluation.battles_at_start
         battles = self._data.held_out.draw_pairs(num_pairs, self._config.seed)
-        predictions = self._evaluator.predict(judge, battles, judge_fingerprint=f"{self._config.fingerprint}.start")
+        start = "zero_shot" if is_zero_shot(self._config) else "start"
+        predictions = self._evaluator.predict(judge, battles, judge_fingerprint=f"{self._config.fingerprint}.{start}")
         if predictions is not None:
             self._run.write_table(self._run.predictions_at_start, predictions)
             evaluations.append({"update": 0, **evaluate_predictions(predictions, battles)})

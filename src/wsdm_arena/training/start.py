@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wsdm_arena.config import RunConfig
+from wsdm_arena.config import RunConfig, TemplateConfig
 from wsdm_arena.modeling.checkpoint import load_judge
 from wsdm_arena.modeling.judge import JudgeModel, build_judge
+from wsdm_arena.prompts.store import TokenStore
+from wsdm_arena.prompts.template import require_answers
 from wsdm_arena.prompts.tokenizers import fingerprint_tokenizer, load_tokenizer
 from wsdm_arena.training.run import RunError
 
@@ -18,7 +20,10 @@ def build_initial_judge(config: RunConfig) -> JudgeModel:
     """Load the initial checkpoint, head included, or put a fresh head on the backbone.
 
     Raises:
-        RunError: The initial checkpoint is another kind of judge than the configuration describes.
+        RunError: The initial checkpoint is another kind of judge than the configuration describes, or token tables do
+            not agree on what a verbalizer starts from.
+        PromptError: An answer that a verbalizer starts from is not one token.
+        UnsupportedJudgeError: The backbone cannot be read, or has nothing that a verbalizer could start from.
     """
     wanted = config.judge
     if config.initial_checkpoint is None:
@@ -30,6 +35,7 @@ def build_initial_judge(config: RunConfig) -> JudgeModel:
             sliding_window=wanted.sliding_window,
             dtype=wanted.training.dtype,
             head_seed=draw_head_seed(config),
+            answer_ids=find_answers(config) if is_zero_shot(config) else (),
         )
     judge = load_judge(config.initial_checkpoint, attention=wanted.attention, dtype=wanted.training.dtype)
     described = {"num_classes": config.num_classes, "head": wanted.head, "sliding_window": wanted.sliding_window}
@@ -45,6 +51,34 @@ def build_initial_judge(config: RunConfig) -> JudgeModel:
                 "continue it as it was trained"
             )
     return judge
+
+
+def is_zero_shot(config: RunConfig) -> bool:
+    """Whether the judge is, before its first update, the language model as it was: nothing of it is random."""
+    return config.judge.head.kind == "verbalizer" and config.initial_checkpoint is None
+
+
+def find_answers(config: RunConfig) -> tuple[int, ...]:
+    """Tokens that a verbalizer starts from, as the token tables' template names them.
+
+    Raises:
+        RunError: The tables do not agree, or they name another number of answers than the judge has classes.
+        PromptError: An answer is not one token.
+    """
+    found = {_answers_of(TokenStore.open(table.path), config.backbone) for table in config.tokens}
+    if len(found) != 1 or len(*found) != config.num_classes:
+        raise RunError(
+            f"the token tables {[str(table.path) for table in config.tokens]} name answers {sorted(found)}; a judge of "
+            f"{config.num_classes} classes starts from that many, the same in every table: tokenise them again"
+        )
+    return found.pop()
+
+
+def _answers_of(store: TokenStore, tokenizer_dir: Path) -> tuple[int, ...]:
+    """Tables that were made before there were verbalizers do not name the tokens, but the template."""
+    if store.template.answers:
+        return store.template.answers
+    return require_answers(load_tokenizer(tokenizer_dir), TemplateConfig.model_validate(store.manifest["template"]))
 
 
 def draw_head_seed(config: RunConfig) -> int:

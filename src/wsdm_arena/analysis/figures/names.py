@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from wsdm_arena.config.lineup import TRAINING_TABLES
-from wsdm_arena.scoring.scoreboard import BASELINE_STAGE, ScoreboardRow, slice_of
+from wsdm_arena.scoring.scoreboard import BASELINE_STAGE, ScoreboardRow, slice_of, without_start
 
 CEILING = "ceiling"
 """The baseline that knows what voters think: no judge can be expected to pass it."""
@@ -14,7 +14,6 @@ SUBMISSION_STAGE = "submission"
 """Stage under which the scoreboard has cascades."""
 MAX_CHARACTERS = 40
 
-_START = ".start"
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff]")
 _KINDS = {
     "language": "language",
@@ -56,7 +55,7 @@ def stage_order(stage: str) -> tuple[int, str]:
 
 def is_start(row: ScoreboardRow) -> bool:
     """Whether a row is about what a training started from."""
-    return row["stage"].endswith(_START)
+    return without_start(row["stage"]) != row["stage"]
 
 
 def is_baseline(row: ScoreboardRow) -> bool:
