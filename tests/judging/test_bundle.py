@@ -119,7 +119,7 @@ def test_the_fused_layout_is_the_plain_one_within_float16(checkpoint, tmp_path, 
 
 
 @pytest.mark.parametrize("layouts", [["plain"], ["fused"]])
-@pytest.mark.parametrize("kind", ["mlp", "linear"])
+@pytest.mark.parametrize("kind", ["mlp", "linear", "verbalizer"])
 def test_windows_heads_and_types_come_through_either_layout(layouts, kind, tmp_path, batch):
     source = make_checkpoint(tmp_path / "checkpoint", "gemma", dtype=torch.bfloat16, sliding_window=False, kind=kind)
     prompt = PROMPT.model_copy(update={"system_role": False})  # Gemma's chat template takes none

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import (
+    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     Gemma2Config,
     Gemma3TextConfig,
@@ -27,9 +28,10 @@ from wsdm_arena.judging.bundle import Bundle, BundleError, BundlePrompt, write_b
 from wsdm_arena.judging.hugging_face import describe_model
 from wsdm_arena.modeling import checkpoint as checkpoint_module
 from wsdm_arena.modeling.checkpoint import CheckpointError, load_judge, save_judge
-from wsdm_arena.modeling.judge import JudgeModel, new_judge
+from wsdm_arena.modeling.judge import JudgeModel, build_judge, new_judge
 from wsdm_arena.modeling.sequence_classifier import choose_pad_token
 from wsdm_arena.prompts.store import TokenStore, build_token_store
+from wsdm_arena.prompts.template import require_answers
 from wsdm_arena.prompts.tokenizers import load_tokenizer
 
 FAMILIES = ("gemma2", "gemma3", "llama", "qwen2")
@@ -181,9 +183,13 @@ def load_theirs(path: Path, **options):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("sliding_window", "num_classes"), [(True, 2), (False, 3)])
-def test_transformers_reads_a_linear_judge(family, sliding_window, num_classes, tmp_path):
-    source = make_checkpoint(tmp_path / "checkpoint", family, num_classes=num_classes, sliding_window=sliding_window)
+@pytest.mark.parametrize(
+    ("kind", "sliding_window", "num_classes"), [("linear", True, 2), ("linear", False, 3), ("verbalizer", True, 2)]
+)
+def test_transformers_reads_a_linear_judge(family, kind, sliding_window, num_classes, tmp_path):
+    source = make_checkpoint(
+        tmp_path / "checkpoint", family, kind=kind, num_classes=num_classes, sliding_window=sliding_window
+    )
     path = bundle_of(source, tmp_path / "bundle")
     sequences = read_battles(source)
     expected = our_logits(load_judge(source).eval(), sequences)
@@ -198,6 +204,37 @@ def test_transformers_reads_a_linear_judge(family, sliding_window, num_classes, 
     again = our_logits(Bundle.open(path, verify_checksums=True).load_judge(), sequences)
     assert torch.equal(again, expected)
     assert torch.equal(our_logits(load_judge(path).eval(), sequences), expected)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("family", ["gemma2", "gemma3", "llama"])
+def test_a_language_model_becomes_a_classifier_that_says_what_it_says(family, tied, tmp_path):
+    """From a causal language model to a fresh verbalizer, its bundle and back: three times the same logits."""
+    config = family_config(family)
+    config.tie_word_embeddings, config.final_logit_softcapping = tied, None
+    torch.manual_seed(0)
+    language_model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in language_model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.2)
+    language_model.save_pretrained(tmp_path / "model")
+    save_tokenizer(tokenizer_of(family), tmp_path / "model")
+    answers = require_answers(load_tokenizer(tmp_path / "model"), PROMPT.template)
+    head = HeadConfig(kind="verbalizer")
+    judge = build_judge(tmp_path / "model", head=head, num_classes=2, answer_ids=answers, attention="segments")
+    source = save_judge(
+        judge, tmp_path / "checkpoint", tokenizer_dir=tmp_path / "model", manifest={"fingerprint": "abc"}
+    )
+    path = bundle_of(source, tmp_path / "bundle")
+    sequences = read_battles(source)
+    ours = our_logits(judge.eval(), sequences)
+    assert ours.std(dim=0).min() > 0.05
+    with torch.no_grad():
+        written = [language_model(torch.tensor([sequence])).logits[0, -1, list(answers)] for sequence in sequences]
+    torch.testing.assert_close(ours, torch.stack(written), rtol=0, atol=1e-4)
+    torch.testing.assert_close(their_logits(load_theirs(path), sequences), ours, rtol=0, atol=1e-4)
+    assert torch.equal(our_logits(Bundle.open(path, verify_checksums=True).load_judge(), sequences), ours)
 
 
 def test_the_configuration_says_what_classes_are(tmp_path):
@@ -320,8 +357,8 @@ def test_a_changed_byte_of_the_weights_is_refused_by_name(tmp_path):
 def card_of(checkpoint: Path) -> str:
     facts = describe_model(checkpoint)
     judge = {"stage": "final", "judge": "gemma", "system_role": False, "attention": "auto", "training": {}}
-    kind = "linear" if facts.architecture else "mlp"
-    judge |= {"sliding_window": True, "truncation": "shared_budget", "head": {"kind": kind}}
+    head = json.loads((checkpoint / "manifest.json").read_text())["head"]
+    judge |= {"sliding_window": True, "truncation": "shared_budget", "head": head}
     contents = ModelCard(
         judge=ResolvedJudge.model_validate(judge),
         layouts=["plain"],
@@ -338,7 +375,15 @@ def snippets_of(card: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "family"), [("mlp", "gemma2"), ("mlp", "gemma3"), ("mlp", "llama"), ("mlp", "qwen2"), ("linear", "gemma2")]
+    ("kind", "family"),
+    [
+        ("mlp", "gemma2"),
+        ("mlp", "gemma3"),
+        ("mlp", "llama"),
+        ("mlp", "qwen2"),
+        ("linear", "gemma2"),
+        ("verbalizer", "llama"),
+    ],
 )
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_the_code_in_the_card_gives_our_logits(kind, family, num_classes, tmp_path):
@@ -365,7 +410,7 @@ def test_the_code_in_the_card_gives_our_logits(kind, family, num_classes, tmp_pa
 
 def test_the_documents_show_the_code_of_the_cards(tmp_path):
     shown = snippets_of((Path(__file__).parents[2] / "docs" / "export.md").read_text())
-    for kind in ("mlp", "linear"):
+    for kind in ("mlp", "linear", "verbalizer"):
         snippet = snippets_of(card_of(make_checkpoint(tmp_path / kind, "llama", kind=kind)))[-2]
         assert snippet in shown
 

@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from wsdm_arena.config import SimulationConfig, TemplateConfig, TruncationConfig
+from wsdm_arena.config import HeadConfig, SimulationConfig, TemplateConfig, TruncationConfig
 from wsdm_arena.config.own_training import DEFAULTS, OwnTrainingConfig, OwnTrainingError, resolve_own_training
 from wsdm_arena.judging.bundle import Bundle
 from wsdm_arena.judging.own_battles import train_judge
 from wsdm_arena.judging.own_results import TrainedJudge
 from wsdm_arena.modeling.attention import UnsupportedJudgeError
 from wsdm_arena.modeling.backbone_source import BackboneError
+from wsdm_arena.modeling.judge import build_judge
 from wsdm_arena.modeling.weight_files import WeightFileError
 from wsdm_arena.preferences.folds import BattlesError
 from wsdm_arena.prompts.store import TokenStore
@@ -158,6 +159,54 @@ def test_what_changes_no_result_changes_no_request_and_all_else_does(votes, trai
 def test_options_that_cannot_work_are_refused_before_anything_is_trained(votes, tmp_path, change, message):
     with pytest.raises(OwnTrainingError, match=message):
         train_judge(votes, tmp_path / "mine", config=configure(**change))
+    assert not list(tmp_path.glob("mine.work/*/"))
+
+
+@pytest.mark.slow
+def test_a_verbalizer_is_scored_before_its_training_too(votes, tmp_path):
+    training = {"optimizer": {"peak_learning_rate": 1e-3}}
+    config = configure(judge={"head": {"kind": "verbalizer"}}, training=training)
+    trained = train_judge(votes, tmp_path / "mine", config=config)
+    judged, asked = trained.rows[:2]
+    assert [judged["stage"], asked["stage"]] == ["own", "own.zero_shot"]
+    assert asked["dataset"] == "sample[fold 0]"
+    assert asked["num_pairs"] == judged["num_pairs"]  # fewer than are drawn
+    assert asked["log_loss"] != judged["log_loss"]
+    at_start = pd.read_parquet(trained.run_dir / "predictions_at_start.parquet")
+    bundle = Bundle.open(trained.bundle)
+    (store,) = (TokenStore.open(path) for path in (tmp_path / "mine.work" / "tokens").glob("battles.*"))
+    (backbone,) = (tmp_path / "mine.work" / "backbones").glob("*/config.json")
+    judge = build_judge(
+        backbone.parent, head=HeadConfig(kind="verbalizer"), num_classes=2, answer_ids=store.template.answers
+    )
+    keys = at_start["pair_id"].unique().tolist()
+    pairs = TokenizedPairs.look_up(keys, ["battles"] * len(keys), {"battles": store})
+    untrained = score_pairs(judge.eval(), pairs, max_tokens=700, device="cpu").set_index(["pair_id", "order"])
+    expected = at_start.set_index(["pair_id", "order"]).loc[untrained.index]
+    np.testing.assert_allclose(np.stack(untrained["logits"]), np.stack(expected["logits"]), atol=1e-5)
+    assert bundle.manifest["head"]["kind"] == "verbalizer"
+    architectures = json.loads((trained.bundle / "config.json").read_text())["architectures"]
+    assert architectures == ["Gemma2ForSequenceClassification"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"template": {"answers": ["A", "not one token"]}}, PromptError, "not one token' as"),
+        ({"preferences": {"tie_policy": "class"}}, OwnTrainingError, r"are 2, but .*\(--tie-policy\).* 3 classes"),
+        (None, UnsupportedJudgeError, "is no whole language model"),
+    ],
+)
+def test_a_verbalizer_that_has_nothing_to_start_from_is_refused_before_anything_is_done(
+    votes, tmp_path, change, error, message
+):
+    shutil.copytree(BACKBONES / "gemma", tmp_path / "backbone")
+    if change is None:
+        described = json.loads((tmp_path / "backbone" / "config.json").read_text())
+        (tmp_path / "backbone" / "config.json").write_text(json.dumps(described | {"tie_word_embeddings": False}))
+    judge = {"backbone": {"source": str(tmp_path / "backbone")}, "head": {"kind": "verbalizer"}}
+    with pytest.raises(error, match=message):
+        train_judge(votes, tmp_path / "mine", config=configure(judge=judge, **(change or {})))
     assert not list(tmp_path.glob("mine.work/*/"))
 
 

@@ -190,6 +190,28 @@ def test_whatever_changes_the_tokens_makes_another_store(tmp_path, tokenizer_dir
     assert build(tmp_path, copied) == paths[0]  # the same tokenizer beside a checkpoint
 
 
+def test_answers_make_another_store_only_where_a_head_starts_from_others(tmp_path, tokenizer_dir):
+    other = TEMPLATE.model_copy(update={"answers": ("B", "A")})
+    usual = build(tmp_path, tokenizer_dir)
+    assert (
+        build(tmp_path, tokenizer_dir, for_verbalizer=True) == build(tmp_path, tokenizer_dir, template=other) == usual
+    )
+    assert "answers" not in TokenStore.open(usual).manifest["template"]  # named as before there were answers
+    exchanged = build(tmp_path, tokenizer_dir, template=other, for_verbalizer=True)
+    assert exchanged != usual
+    first, second = (TokenStore.open(path).template for path in (usual, exchanged))
+    assert first.answers == second.answers[::-1] == tuple(gemma_style().convert_tokens_to_ids(["A", "B"]))
+    assert first.hash == second.hash
+
+
+def test_answers_that_no_head_could_start_from_are_refused_before_anything_is_written(tmp_path, tokenizer_dir):
+    other = TEMPLATE.model_copy(update={"answers": ("A", "neither of them")})
+    with pytest.raises(PromptError, match="'\\[\\[neither of them' as"):
+        build(tmp_path, tokenizer_dir, template=other, for_verbalizer=True)
+    assert not list(tmp_path.iterdir())
+    assert TokenStore.open(build(tmp_path, tokenizer_dir, template=other)).template.answers  # nobody looks at them
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

@@ -6,7 +6,7 @@ import pytest
 
 from tests.tiny_tokenizers import byte_fallback_style, gemma_style, llama_style
 from wsdm_arena.config import TemplateConfig
-from wsdm_arena.prompts.template import RenderedTemplate, render_template
+from wsdm_arena.prompts.template import RenderedTemplate, render_template, require_answers
 from wsdm_arena.prompts.tokenizers import PromptError
 
 TEMPLATE = TemplateConfig(
@@ -188,3 +188,48 @@ def test_a_rendered_template_survives_its_manifest_and_its_hash_follows_its_ids(
     )
     assert other.hash != rendered.hash
     assert len(rendered.hash) == 32
+
+
+def wording(**changes):
+    return TEMPLATE.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("tokenizer", [gemma_style(), llama_style(), byte_fallback_style()])
+def test_answers_are_the_tokens_that_would_follow(tokenizer):
+    answers = require_answers(tokenizer, TEMPLATE)
+    assert tokenizer.convert_ids_to_tokens(list(answers)) == ["A", "B"]
+    rendered = render_template(tokenizer, TEMPLATE, system_role=False)
+    assert rendered.answers == answers
+    whole = tokenizer.backend_tokenizer.encode("verdict is: [[B", add_special_tokens=False).ids
+    assert tuple(whole) == (*rendered.after_battle[-len(whole) + 1 :], answers[1])
+    assert require_answers(tokenizer, wording(answers=("B", "A", "="), verdict_prefix=""))[1] == answers[0]
+
+
+def test_answers_are_no_part_of_what_judges_read():
+    rendered = render_template(gemma_style(), TEMPLATE, system_role=False)
+    other = render_template(gemma_style(), wording(answers=("B", "A")), system_role=False)
+    assert other.answers == rendered.answers[::-1]
+    assert other.hash == rendered.hash
+    assert other.num_constant_tokens == rendered.num_constant_tokens
+    older = {name: value for name, value in rendered.to_dict().items() if name != "answers"}
+    assert RenderedTemplate.from_dict(older).answers == ()
+    assert RenderedTemplate.from_dict(older).hash == rendered.hash
+
+
+@pytest.mark.parametrize(
+    ("changes", "reading"),
+    [
+        ({"answers": ("A", "Paris is")}, r"'verdict is: \[\[Paris is' as \[.*'Pa', 'ris', 'Ġis'\]"),  # two tokens
+        ({"answers": ("A", "")}, r"'verdict is: \[\[' as"),  # none
+        ({"answers": ("A", "A")}, r"'verdict is: \[\[A' as .*'A'\]"),  # not to be told apart
+        ({"answers": ("A", "<eos>")}, r"<eos>' as"),  # a control token is text here
+        ({"verdict_prefix": "verdict is: [", "answers": ("[", "A")}, r"'verdict is: \[\[' as .*'Ġ\[\['\]"),  # merged
+    ],
+)
+def test_answers_that_are_no_tokens_of_their_own_are_refused_by_how_they_are_read(changes, reading):
+    message = (
+        rf"tokenizer of .* reads .*{reading}.*; set other template\.answers, .*judges\.<judge>\.head\.kind: linear"
+    )
+    with pytest.raises(PromptError, match=message):
+        require_answers(gemma_style(), wording(**changes))
+    assert render_template(gemma_style(), wording(**changes), system_role=False).answers == ()

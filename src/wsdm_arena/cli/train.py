@@ -217,6 +217,8 @@ def _show(trained: "TrainedJudge") -> None:
         table.add_column(name, justify="left" if not name else "right")
     for row in trained.rows:
         name = row["judge"].replace("_", " ") if row["stage"] == "baseline" else row["judge"]
+        if row["stage"].endswith(".zero_shot"):
+            name += f", zero-shot ({row['num_pairs']:,} of them)"
         flips = "" if row["flip_rate"] is None else f"{row['flip_rate']:.1%}"
         interval = f"{row['accuracy_low']:.3f} to {row['accuracy_high']:.3f}"
         table.add_row(name, f"{row['accuracy']:.3f}", interval, f"{row['log_loss']:.3f}", f"{row['ece']:.3f}", flips)

@@ -11,7 +11,7 @@ from wsdm_arena import __version__
 from wsdm_arena.config import ResolvedJudge
 from wsdm_arena.config.own_training import STAGE, OwnTrainingConfig
 from wsdm_arena.preferences.battles import BattleTables
-from wsdm_arena.scoring.scoreboard import Measurement, ScoreboardRow, baseline_rows, judge_rows
+from wsdm_arena.scoring.scoreboard import Measurement, ScoreboardRow, baseline_rows, judge_rows, start_rows
 from wsdm_arena.training.launch import FinishedRun
 
 
@@ -74,6 +74,8 @@ def measure(
     from wsdm_arena.modeling.checkpoint import read_manifest  # imports torch
 
     predictions = pd.read_parquet(finished.predictions)
+    # Of a head that starts at random nothing is to be told.
+    asked = pd.read_parquet(finished.predictions_at_start) if judge.head.kind == "verbalizer" else pd.DataFrame()
     manifest, backbone = read_manifest(finished.model), config.judge.backbone
     provenance = {
         "stage": judge.stage,
@@ -92,7 +94,7 @@ def measure(
         battles=tables.battles,
         selection=selection,
         predictions=predictions,
-        rows=_score(predictions, tables.battles, config),
+        rows=_score(predictions, asked, tables.battles, config),
         calibration=_calibrate(predictions, tables.battles, config),
         provenance=provenance,
     )
@@ -104,13 +106,16 @@ def count_rows(report: Mapping[str, Any]) -> dict[str, Any]:
     return {key: report[key] for key in keys}
 
 
-def _score(predictions: pd.DataFrame, battles: pd.DataFrame, config: OwnTrainingConfig) -> tuple[ScoreboardRow, ...]:
-    """Rows of the judge, then of the baselines, on the held-out fold."""
+def _score(
+    predictions: pd.DataFrame, asked: pd.DataFrame, battles: pd.DataFrame, config: OwnTrainingConfig
+) -> tuple[ScoreboardRow, ...]:
+    """Rows of the judge, of the language model that was only asked, then of the baselines, on the held-out fold."""
     fold, reporting = config.preferences.held_out_fold, config.reporting
     how = Measurement(
         confidence=reporting.confidence, num_bootstrap_samples=reporting.bootstrap_samples, seed=config.seed
     )
     rows = judge_rows(predictions, battles, stage=STAGE, judge=config.name, fold=fold, how=how)
+    rows += start_rows(asked, battles, stage=STAGE, judge=config.name, fold=fold, how=how)
     return (*rows, *baseline_rows(battles, fold=fold, how=how))
 
 

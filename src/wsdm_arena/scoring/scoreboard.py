@@ -36,6 +36,7 @@ __all__ = [
     "known_votes",
     "merge_rows",
     "slice_of",
+    "start_rows",
     "to_frame",
     "verdict_rows",
     "without_start",
@@ -97,6 +98,38 @@ def judge_rows(
     read = predictions[predictions["pair_id"].isin(scored["pair_id"])]
     truncated = read.groupby("pair_id")["truncated"].any() if "truncated" in read else None
     return measure_rows(scored, joined, common, dataset, how, both_ways=read_both_ways(read), truncated=truncated)
+
+
+def start_rows(
+    predictions_at_start: pd.DataFrame,
+    battles: pd.DataFrame,
+    *,
+    stage: str,
+    judge: str,
+    fold: int,
+    how: Measurement = USUAL,
+) -> list[ScoreboardRow]:
+    """Score what a training set out from, on a sample of the held-out fold.
+
+    Args:
+        predictions_at_start: Before the first update; their ``judge_fingerprint`` ends with one of :data:`STARTS`.
+        battles: As for :func:`judge_rows`.
+        stage: That was trained; the row's own is ``<stage>.start`` or ``<stage>.zero_shot``.
+        judge: Second column of the row.
+        fold: That is held out.
+        how: Intervals, truth, provenance.
+
+    Returns:
+        A row for the whole sample; none if nothing was read.
+    """
+    if predictions_at_start.empty:
+        return []
+    start = predictions_at_start["judge_fingerprint"].iloc[0].rpartition(".")[2]
+    sample = battles[battles["pair_id"].isin(predictions_at_start["pair_id"])]
+    rows = judge_rows(
+        predictions_at_start, sample, stage=f"{stage}.{start}", judge=judge, fold=fold, dataset="sample", how=how
+    )
+    return [row for row in rows if not slice_of(row)]
 
 
 def baseline_rows(

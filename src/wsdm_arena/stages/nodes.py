@@ -22,7 +22,7 @@ from wsdm_arena.progress import show_progress
 from wsdm_arena.prompts.store import build_token_store
 from wsdm_arena.runs.formats import TOKENS_FORMAT, TRAINING_FORMAT, result_format
 from wsdm_arena.runs.source_code import ANALYSES, SCORES
-from wsdm_arena.scoring.scoreboard import Measurement, ScoreboardRow, judge_rows, slice_of
+from wsdm_arena.scoring.scoreboard import Measurement, ScoreboardRow, judge_rows, start_rows
 from wsdm_arena.scoring.table_run import describe_scoring, score_table, scoring_directory
 from wsdm_arena.training.launch import describe_run, launch_training, run_directory
 
@@ -165,19 +165,7 @@ def evaluate_judge(
         seen_in_training=seen,
         how=how,
     )
-    if predictions_at_start.empty:
-        return rows
-    started = predictions_at_start["judge_fingerprint"].iloc[0].rpartition(".")[2]
-    before = judge_rows(
-        predictions_at_start,
-        battles[battles["pair_id"].isin(predictions_at_start["pair_id"])],
-        stage=f"{judge.stage}.{started}",
-        judge=judge.judge,
-        fold=fold,
-        dataset="sample",
-        how=how,
-    )
-    return rows + [row for row in before if not slice_of(row)]
+    return rows + start_rows(predictions_at_start, battles, stage=judge.stage, judge=judge.judge, fold=fold, how=how)
 
 
 @result_format(ANALYSES)
