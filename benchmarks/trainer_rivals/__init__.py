@@ -1,0 +1,1 @@
+"""What ``benchmarks/trainers.py`` runs in processes of their own: one module a trainer, and what they share."""
