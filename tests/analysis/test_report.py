@@ -63,6 +63,22 @@ def test_the_scoreboard_has_every_row_of_a_whole_dataset(page):
     assert "99.0%" in table
 
 
+def test_what_trainings_began_with_is_told_and_marked_where_a_model_was_only_asked(page):
+    arguments = everything()
+    (started,) = (scored for scored in arguments["rows"] if scored["stage"] == "student.start")
+    started |= {"stage": "student.zero_shot", "accuracy": 0.5625}
+    asked = build_report(**arguments)
+    assert "zero-shot" not in words(page)
+    (table,) = re.findall("<details>.*?</details>", words(asked), re.DOTALL)
+    lines = re.findall('<th scope="row">([^<]*)</th><td class="number">(.*?)</td>', table)
+    assert lines == [
+        ("teacher.gemma", "50.0%"),
+        ("teacher.odd", "50.0%"),
+        ("student.llama", '<span class="badge">zero-shot</span> 56.2%'),
+    ]
+    assert len(re.findall("56.2%", words(asked))) == 1  # in no table of what was trained
+
+
 def test_names_are_text(page):
     hostile = build_report(**everything(hostile=True))
     assert "<img" not in hostile

@@ -213,6 +213,26 @@ def test_the_rest_is_there():
     assert "\n\n\n" not in text.replace("\n\n\n@torch", "")
 
 
+def test_a_verbalizer_says_what_it_set_out_from():
+    started = "`start` is what the training set out from"
+    asked = "`zero_shot` is the language model that the training set out from"
+    random = write_model_card(card())
+    assert started in random
+    assert asked not in random
+    rows = [row("student", "battles[fold 0]", 0.8), row("student.zero_shot", "sample[fold 0]", 0.55)]
+    verbalizer = judge(stage="student", head={"kind": "verbalizer"})
+    text = write_model_card(card(judge=verbalizer, scores=rows))
+    assert "| head | verbalizer: linear, without bias. Before training its weights were those with which" in text
+    assert 'writes "A" and "B" next' in text.replace("&quot;", '"').replace("\\", "")
+    assert "| `student.zero_shot.gemma` | `sample[fold 0]` | 200 | 55.0 % (45.0 to 65.0) |" in text
+    assert asked in text
+    assert started not in text
+    assert "| head | linear, without bias |" in write_model_card(card(judge=judge(head={"kind": "linear"})))
+    summary = ScoreSummary.of_rows(rows, "student.gemma")
+    assert summary.headline.name == "student.gemma"
+    assert [score.is_zero_shot for score in summary.overall] == [False, True]
+
+
 def section(text: str, heading: str) -> str:
     """What stands under a heading."""
     _, found, rest = text.partition(f"# {heading}\n")
