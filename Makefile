@@ -2,7 +2,7 @@
 # Shell, not Python, lines: keep them short. `make` alone lists the commands.
 
 BIN := .venv/bin
-DATA_ROOT := $(if $(BATTLES),data/own)
+DATA_ROOT = $(if $(BATTLES),data/own$(if $(ENV),_$(ENV)))
 ENV := # a variable of this name means something else to sh, so only the command line sets it
 BATTLES :=
 TEST :=
@@ -24,11 +24,14 @@ own = data_root=$(DATA_ROOT) raw.train=$(call joined,$(BATTLES)) $(if $(TEST),ra
 	$(if $(COLLECTED),raw.collected_pairs=$(call joined,$(COLLECTED))) \
 	$(if $(CONVERSATIONS),raw.conversations=$(call joined,$(CONVERSATIONS))) \
 	$(if $(COLLECTED)$(CONVERSATIONS),,roster.students=[])
+# What env small_llm needs besides: its models, and vLLM where pairs are generated.
+unlabelled := $(if $(BATTLES),$(CONVERSATIONS),arena)
+extras := $(if $(filter small_llm,$(ENV)),small-llm $(if $(strip $(unlabelled)),vllm))
 in_root = $(if $(DATA_ROOT),$(space)--params data_root=$(DATA_ROOT))
 in_env = $(if $(ENV),$(space)--env $(ENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check viz notebook offline strip bench docs backbones constraints clean-env
+.PHONY: help setup run test check small-llm viz notebook offline strip bench docs backbones constraints clean-env
 
 help: ## This list
 	@echo "make <command>"
@@ -37,16 +40,16 @@ help: ## This list
 	@echo "  BATTLES      your own battles for run: files, folders or patterns; no spaces in a name"
 	@echo "  TEST, COLLECTED, CONVERSATIONS   beside BATTLES: pairs to judge, pairs without votes, conversations to mine;"
 	@echo "               without COLLECTED and CONVERSATIONS only the teachers are trained, and TEST is not judged"
-	@echo "  DATA_ROOT    where run keeps what it makes, and viz looks (default: data/own with BATTLES, else data/sample)"
-	@echo "  ENV          Kedro environment of run, viz and offline (default: sample)"
+	@echo "  DATA_ROOT    where run keeps what it makes, and viz looks (default: the environment's own, or data/own_<env> with BATTLES)"
+	@echo "  ENV          Kedro environment of run, viz and offline (default: sample); small_llm: pretrained language models"
 	@echo "  TORCH_INDEX_URL, PYTHON   where torch comes from, and the Python to make .venv with"
 
 setup: ## Make or refresh .venv; says first what it will download
 	@sh scripts/setup.sh
 
-run: setup ## Simulate an arena and go through the whole recipe on it; or train on your BATTLES
+run: setup $(extras) ## Simulate an arena and go through the whole recipe on it; or train on your BATTLES
 ifeq ($(strip $(BATTLES)),)
-ifeq ($(filter-out sample,$(ENV)),)
+ifeq ($(filter-out sample small_llm,$(ENV)),)
 	$(BIN)/kedro run --pipelines simulated_arena$(in_env)$(in_root)
 endif
 	$(BIN)/kedro run$(in_env)$(in_root)
@@ -65,6 +68,9 @@ check: setup ## Formatting, linting, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+small-llm: setup ## Install the language models of env small_llm, which come as Python packages
+	@$(BIN)/python scripts/small_llm.py
 
 viz: setup ## Show the pipelines and what a run made in a browser
 	@echo "At a glance: the address that opens, followed by ?types=nodes. More: docs/kedro_viz.md"

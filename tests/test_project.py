@@ -70,6 +70,20 @@ def test_make_run_takes_ones_own_battles_and_keeps_them_apart():
     )
 
 
+def test_make_run_installs_what_small_language_models_need():
+    lines = make("-n", "run", "ENV=small_llm").splitlines()
+    assert lines[-2:] == [
+        ".venv/bin/kedro run --pipelines simulated_arena --env small_llm",
+        ".venv/bin/kedro run --env small_llm",
+    ]
+    assert any("scripts/vllm" in line for line in lines)
+    assert any("small_llm.py" in line for line in lines)
+    own = make("-n", "run", "ENV=small_llm", "BATTLES=a.csv").splitlines()
+    params = "data_root=data/own_small_llm,raw.train=a.csv,roster.students=[]"
+    assert own[-1] == f'exec .venv/bin/kedro run --env small_llm --params "{params}"'
+    assert not any("scripts/vllm" in line for line in own)  # without conversations nobody answers
+
+
 def test_make_run_goes_through_the_whole_recipe_where_there_are_pairs_to_label():
     own = ("BATTLES=a.parquet", "TEST=t.csv", "COLLECTED=c d", "CONVERSATIONS=e", "DATA_ROOT=data/mine", "ENV=a100")
     assert make("-n", "run", *own).splitlines()[1:] == [

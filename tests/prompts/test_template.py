@@ -114,6 +114,23 @@ def test_a_default_system_prompt_of_the_chat_template_is_part_of_the_constant_te
     assert "You are helpful.<end_of_turn>\nJudge fairly." in texts_of(tokenizer, rendered)[0]
 
 
+CHAT_ML = (
+    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are Small.<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+)
+
+
+def test_a_default_system_prompt_in_the_instructions_place_is_refused_by_name():
+    tokenizer = with_chat_template(llama_style(), CHAT_ML)
+    tokenizer.name_or_path = "some/small-model"
+    message = r"some/small-model puts in a system message of its own, 'You are Small\.', .*system_role: true"
+    with pytest.raises(PromptError, match=message):
+        render_template(tokenizer, TEMPLATE, system_role=False)
+    opening = texts_of(tokenizer, render_template(tokenizer, TEMPLATE, system_role=True))[0]
+    assert "You are Small" not in opening
+    assert opening.count("Judge fairly.") == 1
+
+
 def test_todays_date_does_not_get_into_the_tokens():
     chat = "{{ bos_token }}Today: {{ strftime_now('%d %b %Y') }}\n{{ messages[0]['content'] }}"
     tokenizer = with_chat_template(gemma_style(), chat)

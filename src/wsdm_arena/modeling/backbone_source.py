@@ -16,9 +16,10 @@ from wsdm_arena.modeling.checkpoint import BUNDLE_KIND, TOKENIZER_FILES
 from wsdm_arena.modeling.checkpoint import FORMAT as JUDGE_FORMAT
 from wsdm_arena.modeling.checkpoint import KIND as JUDGE_KIND
 from wsdm_arena.modeling.manifest import ManifestError, read_manifest
+from wsdm_arena.modeling.packaged_files import KIND as PACKAGED_KIND
 from wsdm_arena.modeling.weight_files import find_weight_files
 from wsdm_arena.runs.files import describe_file
-from wsdm_arena.runs.formats import BACKBONE_FORMAT, BUNDLE_FORMAT
+from wsdm_arena.runs.formats import BACKBONE_FORMAT, BUNDLE_FORMAT, PACKAGED_MODEL_FORMAT
 
 logger = logging.getLogger(__name__)
 
@@ -159,8 +160,13 @@ def _identify(path: Path) -> dict[str, Any]:
 
 
 def _read_own_files(directory: Path) -> dict[str, str]:
-    """SHA-256 of the files that a backbone, judge or bundle of ours says it holds; nothing of other directories."""
-    formats = {KIND: BACKBONE_FORMAT, JUDGE_KIND: JUDGE_FORMAT, BUNDLE_KIND: BUNDLE_FORMAT}
+    """SHA-256 of the files that a directory of ours says it holds; nothing of other directories."""
+    formats = {
+        KIND: BACKBONE_FORMAT,
+        JUDGE_KIND: JUDGE_FORMAT,
+        BUNDLE_KIND: BUNDLE_FORMAT,
+        PACKAGED_KIND: PACKAGED_MODEL_FORMAT,
+    }
     try:
         manifest = read_manifest(directory, formats=formats, what="directory of ours", cure="")
     except (ManifestError, OSError):

