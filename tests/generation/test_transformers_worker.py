@@ -34,7 +34,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def answer(model_dir, prompts=PROMPTS, *, seeds=None, batch=3, temperature=0.7, top_p=0.9, max_tokens=12, limit=None):
     """Answer in this process; by prompt."""
-    engine = {"revision": None, "trust_remote_code": False, "max_model_len": limit}
+    engine = {"revision": None, "trust_remote_code": False, "max_model_len": limit, "dtype": "auto"}
     sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
     job = Job(model_dir, engine, sampling, batch, "", "")
     seeds = seeds or range(100, 100 + len(prompts))

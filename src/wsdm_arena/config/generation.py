@@ -118,7 +118,12 @@ class VLLMConfig(StrictConfig):
     """Share of each GPU's memory that vLLM may take."""
     enforce_eager: bool = True
     """Do without CUDA graphs: starts sooner, generates slower."""
-    stop_grace_s: float = Field(default=60.0, gt=0)
+    cpu_kv_cache_gib: float = Field(default=2.0, gt=0)
+    """Memory of each worker for keys and values, taken as a whole, where vLLM runs on a CPU."""
+    cpu_threads: int | None = Field(default=None, ge=1)
+    """OpenMP threads of each worker where vLLM runs on a CPU; null: as OMP_NUM_THREADS says, else the workers share the
+    cores that this process may use."""
+    stop_grace_s: float = Field(default=10.0, gt=0)
     """How long a worker may take to stop before it is killed."""
 
 

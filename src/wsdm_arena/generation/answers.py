@@ -124,7 +124,7 @@ def answer_identity(name: str, generation: GenerationConfig) -> Mapping[str, Any
     contents and not by where they lie.
     """
     model = generation.answer_models[name]
-    return {
+    identity: dict[str, Any] = {
         "format": ANSWERS_FORMAT,
         "name": name,
         "engine": model.engine,
@@ -134,6 +134,9 @@ def answer_identity(name: str, generation: GenerationConfig) -> Mapping[str, Any
         "sampling": generation.sampling.model_dump(mode="json"),
         "seed": generation.seed,
     }
+    if model.dtype != "auto":  # answers of before there was a choice stay valid
+        identity["dtype"] = model.dtype
+    return identity
 
 
 def _model_identity(model: AnswerModelConfig) -> Any:

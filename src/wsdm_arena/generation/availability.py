@@ -5,6 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from wsdm_arena.config import GenerationConfig
+from wsdm_arena.generation.vllm_engine import describe_environment
 
 
 def describe_unavailable(generation: GenerationConfig, names: Collection[str], project: Path) -> list[str]:
@@ -22,10 +23,6 @@ def describe_unavailable(generation: GenerationConfig, names: Collection[str], p
         for name, model in models.items()
         if (variable := model.api_key_variable) and variable not in os.environ
     ]
-    python = generation.vllm.python
-    if any(model.engine == "vllm" for model in models.values()) and not (project / python).exists():
-        lines.append(
-            f"generation.vllm.python: {python} is not there; vLLM needs an environment of its own: make one and "
-            "install vllm into it, or name the interpreter of one that is there"
-        )
+    if any(model.engine == "vllm" for model in models.values()):
+        lines += filter(None, [describe_environment(generation.vllm.python, project)])
     return lines

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from wsdm_arena.generation.engine import EngineFactory
 from wsdm_arena.generation.openai_engine import openai_engine
-from wsdm_arena.generation.worker_engine import transformers_engine, vllm_engine
+from wsdm_arena.generation.vllm_engine import vllm_engine
+from wsdm_arena.generation.worker_engine import transformers_engine
 
 
 def default_engines(*, project_path: Path | None = None, log_folder: Path | None = None) -> Mapping[str, EngineFactory]:

@@ -23,6 +23,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from wsdm_arena.generation.user_turns import UserTurns
 from wsdm_arena.generation.vllm_worker import Job, RecordAnswer, Request, run_worker
 from wsdm_arena.processes import die_with_parent
 
@@ -80,17 +81,20 @@ def answer_with_transformers(job: Job, requests: list[Request], record: RecordAn
 
 
 class _Generator:
-    """A causal language model with its tokenizer on the first GPU, else on the CPU in fp32."""
+    """A causal language model with its tokenizer on the first GPU, else on the CPU, where ``auto`` means float32."""
 
     def __init__(self, job: Job) -> None:
         self._sampling, self._batch_size = job.sampling, job.batch_requests or 1
         limit = job.engine["max_model_len"]
-        source = {key: value for key, value in job.engine.items() if key != "max_model_len"}
+        source = {key: value for key, value in job.engine.items() if key not in ("max_model_len", "dtype")}
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = "auto" if self._device.type == "cuda" else torch.float32  # bf16 is very slow on most CPUs
+        dtype = job.engine["dtype"]
+        if dtype == "auto" and self._device.type == "cpu":
+            dtype = "float32"  # bf16 is very slow on most CPUs
         model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, **source)
         self._model: PreTrainedModel = model.to(self._device).eval()
         self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(job.model, **source)
+        self._turns = UserTurns(self._tokenizer)
         self._end_ids = _end_token_ids(self._model, self._tokenizer)
         self._pad_id = self._tokenizer.pad_token_id
         if self._pad_id is None:
@@ -104,8 +108,12 @@ class _Generator:
 
     def tokenize(self, prompt: str) -> list[int]:
         """Tokenize a prompt as the only turn of a chat, or as it is where there is no chat template."""
+        is_plain = self._turns.are_plain(prompt)
         if self._tokenizer.chat_template is None:
-            return list(self._tokenizer(prompt)["input_ids"])
+            opening = list(self._tokenizer("")["input_ids"])
+            return list(self._tokenizer(prompt)["input_ids"]) if is_plain else opening + self._turns.text_ids(prompt)
+        if not is_plain:
+            return self._turns.chat_ids(prompt)
         conversation = [{"role": "user", "content": prompt}]
         token_ids = self._tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=False)
         return list(token_ids)

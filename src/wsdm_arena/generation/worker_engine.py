@@ -1,22 +1,21 @@
-"""Engines that run in worker processes: vLLM in its own environment, transformers in ours."""
+"""Engines that run in worker processes, and the one that runs transformers in ours."""
 
 import json
 import logging
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wsdm_arena.config.generation import AnswerModelConfig, GenerationConfig
-from wsdm_arena.generation import vllm_worker
 from wsdm_arena.generation.answer_reader import AnswerReader
 from wsdm_arena.generation.answers import as_file_name
 from wsdm_arena.generation.engine import Answer, AnswerEngine, AnswerRequest, EngineConfigError, EngineError
+from wsdm_arena.generation.vllm_failure import telling_line
 from wsdm_arena.generation.vllm_worker import Job
 from wsdm_arena.generation.worker_pool import PoolSpec
 from wsdm_arena.processes import ProcessFailed, run_supervised
@@ -24,8 +23,11 @@ from wsdm_arena.processes import ProcessFailed, run_supervised
 logger = logging.getLogger(__name__)
 
 _SUPERVISION_MARGIN_S = 10.0  # the pool stops its workers; only then is it killed itself
-_EXCEPTION_LINE = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt|Exit)\b")
 _TRANSFORMERS_GRACE_S = 5.0
+
+IDLE_THREADS_SLEEP = {"OMP_WAIT_POLICY": "passive"}
+"""OpenMP threads that wait for others do not spin meanwhile: beside other processes that is four times faster (vLLM,
+SmolLM2-135M, two threads on two busy cores)."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class WorkerKind:
         engine: See :class:`~wsdm_arena.generation.vllm_worker.Job`.
         batch_requests: Requests in a batch; None: the worker's choice.
         grace_s: How long a worker may take to stop.
+        on_cpu: See :class:`~wsdm_arena.generation.vllm_worker.Job`.
+        explain: Finds, in the last lines that failed workers printed, a known cause and its cure.
     """
 
     command: Sequence[str]
@@ -45,6 +49,8 @@ class WorkerKind:
     engine: Mapping[str, Any]
     batch_requests: int | None
     grace_s: float
+    on_cpu: Mapping[str, Any] = field(default_factory=dict)
+    explain: Callable[[Sequence[str]], str | None] = lambda lines: None
 
 
 class WorkerEngine:
@@ -93,7 +99,9 @@ class WorkerEngine:
             try:
                 run_supervised(command, grace_s=self._kind.grace_s + _SUPERVISION_MARGIN_S, log_path=log_path)
             except ProcessFailed as error:
-                return EngineError(f"worker processes failed: {_last_words(error)}\n{error}")
+                said = error.last_lines
+                cause = self._kind.explain(said) or telling_line(said)
+                return EngineError(f"worker processes failed: {cause}\n{error}")
         return None
 
     def _write_jobs(self, folder: Path, requests: Sequence[AnswerRequest]) -> list[Job]:
@@ -107,6 +115,7 @@ class WorkerEngine:
                 Job(
                     model=self._model,
                     engine=dict(self._kind.engine),
+                    on_cpu=dict(self._kind.on_cpu),
                     sampling=self._sampling,
                     batch_requests=self._kind.batch_requests,
                     requests=str(share),
@@ -133,52 +142,6 @@ class WorkerEngine:
         return path
 
 
-def vllm_engine(
-    name: str,
-    model: AnswerModelConfig,
-    generation: GenerationConfig,
-    *,
-    project_path: Path,
-    log_folder: Path | None = None,
-) -> AbstractContextManager[AnswerEngine]:
-    """Make an engine of ``data_parallel_size`` vLLM workers with ``tensor_parallel_size`` GPUs each.
-
-    The GPUs are taken in order from those that this process may use. Where there is none (a CPU build of vLLM), none
-    is assigned.
-
-    Args:
-        name: Of the answer model.
-        model: The answer model.
-        generation: For sampling and ``vllm``.
-        project_path: Where a relative ``generation.vllm.python`` starts from.
-        log_folder: Where what the workers print is kept.
-
-    Raises:
-        EngineConfigError: There is no such interpreter, or there are too few GPUs.
-    """
-    python = project_path / generation.vllm.python
-    if not os.access(python, os.X_OK):
-        raise EngineConfigError(
-            f"generation.vllm.python: {python} is no interpreter, and answer model {name!r} needs one that can import "
-            f"vllm. Make it with: python -m venv {python.parent.parent} && {python} -m pip install vllm"
-        )
-    kind = WorkerKind(
-        command=[str(python), vllm_worker.__file__],
-        environments=_worker_environments(name, model, visible_gpus()),
-        engine={
-            "revision": model.revision,
-            "trust_remote_code": model.trust_remote_code,
-            "tensor_parallel_size": model.tensor_parallel_size,
-            "gpu_memory_utilization": generation.vllm.gpu_memory_fraction,
-            "enforce_eager": generation.vllm.enforce_eager,
-            "max_model_len": model.max_model_tokens,
-        },
-        batch_requests=None,
-        grace_s=generation.vllm.stop_grace_s,
-    )
-    return nullcontext(WorkerEngine(name, model.model, kind, generation, log_folder))
-
-
 def transformers_engine(
     name: str, model: AnswerModelConfig, generation: GenerationConfig, *, log_folder: Path | None = None
 ) -> AbstractContextManager[AnswerEngine]:
@@ -194,43 +157,14 @@ def transformers_engine(
         )
     kind = WorkerKind(
         command=[sys.executable, "-m", "wsdm_arena.generation.transformers_worker"],
-        environments=[{}],
+        environments=[IDLE_THREADS_SLEEP if "OMP_WAIT_POLICY" not in os.environ else {}],
         engine={
             "revision": model.revision,
             "trust_remote_code": model.trust_remote_code,
             "max_model_len": model.max_model_tokens,
+            "dtype": model.dtype,
         },
         batch_requests=model.max_concurrency,
         grace_s=_TRANSFORMERS_GRACE_S,
     )
     return nullcontext(WorkerEngine(name, model.model, kind, generation, log_folder))
-
-
-def visible_gpus() -> list[str]:
-    """Names of the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` spells them; torch is not asked."""
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is None:
-        devices = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
-        return [str(index) for index in range(len(devices))]
-    return [name for name in (part.strip() for part in listed.split(",")) if name and name != "-1"]
-
-
-def _worker_environments(name: str, model: AnswerModelConfig, gpus: Sequence[str]) -> list[dict[str, str]]:
-    quiet = {"VLLM_NO_USAGE_STATS": "1"}  # nothing is reported to anyone
-    size, num_workers = model.tensor_parallel_size, model.data_parallel_size
-    if not gpus:
-        return [dict(quiet) for _ in range(num_workers)]
-    if size * num_workers > len(gpus):
-        raise EngineConfigError(
-            f"answer model {name!r}: tensor_parallel_size {size} x data_parallel_size {num_workers} needs "
-            f"{size * num_workers} GPUs, {len(gpus)} are visible ({', '.join(gpus)}); lower one of them"
-        )
-    shares = [gpus[rank * size : (rank + 1) * size] for rank in range(num_workers)]
-    return [{**quiet, "CUDA_VISIBLE_DEVICES": ",".join(share)} for share in shares]
-
-
-def _last_words(error: ProcessFailed) -> str:
-    """Pick the line that says most: the last exception's, else the last one."""
-    lines = [line for line in str(error).splitlines()[1:] if line.strip() and not line.startswith("All it printed: ")]
-    exceptions = [line for line in lines if _EXCEPTION_LINE.match(line)]
-    return (exceptions or lines or ["(nothing)"])[-1].strip()[:300]

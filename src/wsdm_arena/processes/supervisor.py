@@ -45,6 +45,7 @@ class ProcessFailed(UserError, RuntimeError):  # noqa: N818  (says what happened
 
     Attributes:
         returncode: Exit code, or minus the number of the signal that ended the command.
+        last_lines: What it printed last, the oldest line first.
     """
 
     def __init__(self, command: Sequence[str], returncode: int, lines: Sequence[str], log_path: Path | None) -> None:
@@ -53,6 +54,7 @@ class ProcessFailed(UserError, RuntimeError):  # noqa: N818  (says what happened
         where = f"\nAll it printed: {log_path}" if log_path else ""
         super().__init__(f"{shlex.join(command)} {how}:\n{cause}{where}")
         self.returncode = returncode
+        self.last_lines = tuple(lines)
 
 
 def run_supervised(

@@ -6,6 +6,7 @@ prompt that is too long.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from vllm.exceptions import VLLMClientError
 
 MANNERS = os.environ.get("STUB_MANNERS", "").split()
 LONGEST_PROMPT = 1000
+CPU_NAMES = ("OMP_WAIT_POLICY", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_ENABLE_V1_MULTIPROCESSING")
 
 
 def _note(kind: str, **fields: object) -> None:
@@ -28,17 +30,48 @@ class SamplingParams:
         self.fields = fields
 
 
+class Tokenizer:
+    """One token a character, and two that control turns."""
+
+    all_special_tokens = ("<s>", "</s>")
+    all_special_ids = (1, 2)
+
+    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+        assert not add_special_tokens
+        control = dict(zip(self.all_special_tokens, self.all_special_ids, strict=True))
+        parts = re.split("(</?s>)", text)
+        return [each for part in parts for each in ([control[part]] if part in control else map(ord, part))]
+
+    def apply_chat_template(self, conversation: list, add_generation_prompt: bool, tokenize: bool) -> str:
+        assert add_generation_prompt
+        assert not tokenize
+        return f"<s>{conversation[0]['content']}</s>"
+
+
 class LLM:
     def __init__(self, **fields: object) -> None:
         import requests  # a package's name that this project's generation package has a module of
 
-        names = ("CUDA_VISIBLE_DEVICES", "VLLM_NO_USAGE_STATS", "SPT_NOENV")
+        names = ("CUDA_VISIBLE_DEVICES", "VLLM_NO_USAGE_STATS", "SPT_NOENV", "OMP_NUM_THREADS", *CPU_NAMES)
         environment = {name: os.environ.get(name) for name in names}
         _note("load", fields=fields, environment=environment, requests=requests.__file__)
         sys.stdout.write('garbage {"request_id": "r0", "text": "from stdout"}\n \x1b[31m \x00')
         if "never-starts" in MANNERS:
             raise RuntimeError("CUDA out of memory")
         self._core = subprocess.Popen(["sleep", "300"], start_new_session=True)
+
+    def get_tokenizer(self) -> Tokenizer:
+        return Tokenizer()
+
+    def generate(self, prompts: list, parameters: list, use_tqdm: bool) -> list:
+        """As told in tokens: the control tokens around the prompt, and no more of them."""
+        conversations = []
+        for prompt in prompts:
+            ids = prompt["prompt_token_ids"]
+            assert (ids[0], ids[-1]) == (1, 2)
+            assert not {1, 2} & set(ids[1:-1])
+            conversations.append([{"role": "user", "content": "".join(map(chr, ids[1:-1]))}])
+        return self.chat(conversations, parameters, use_tqdm)
 
     def chat(self, conversations: list, parameters: list, use_tqdm: bool) -> list:
         prompts = [turns[0]["content"] for turns in conversations]
