@@ -40,10 +40,10 @@ def test_an_environment_for_vllm_that_is_not_there_is_named(plan, conversations,
     models = {"m": {"engine": "vllm", "model": "m"}, "n": {"engine": "vllm", "model": "n"}}
     parameters = generation(**models)
     assert check_answer_models(plan(NODES, generation=parameters | {"vllm": {"python": "no/python"}})) == [
-        "generation.vllm.python: no/python is not there; vLLM needs an environment of its own: make one and "
-        "install vllm into it, or name the interpreter of one that is there"
+        "generation.vllm.python: no/python is not there; vLLM needs an environment of its own: `make vllm` "
+        "makes .venv-vllm, or name the interpreter of one that is there"
     ]
-    (tmp_path / "python").touch()
+    (tmp_path / "python").touch(mode=0o755)
     parameters["vllm"] = {"python": str(tmp_path / "python")}
     assert check_answer_models(plan(NODES, generation=parameters)) == []
     models["m"] |= {"tensor_parallel_size": 2, "data_parallel_size": 2}
@@ -59,7 +59,7 @@ def test_vllm_that_is_built_for_cpus_needs_no_gpu(plan, conversations, gpus, tmp
     python = tmp_path / "env" / "bin" / "python"
     packages = tmp_path / "env" / "lib" / "python3.11" / "site-packages"
     python.parent.mkdir(parents=True)
-    python.touch()
+    python.touch(mode=0o755)
     models = {"m": {"engine": "vllm", "model": "m"}, "n": {"engine": "vllm", "model": "n"}}
     parameters = generation(**models) | {"vllm": {"python": str(python)}}
     assert "m, n ask for up to 1 GPUs" in check_answer_models(plan(NODES, generation=parameters))[0]
