@@ -2,12 +2,12 @@
 # Shell, not Python, lines: keep them short. `make` alone lists the commands.
 
 BIN := .venv/bin
-DATA_ROOT = $(if $(BATTLES),data/own$(if $(ENV),_$(ENV)))
 ENV := # a variable of this name means something else to sh, so only the command line sets it
 BATTLES :=
 TEST :=
 COLLECTED :=
 CONVERSATIONS :=
+DATA_ROOT := $(if $(BATTLES),data/own$(if $(ENV),_$(ENV)))
 
 # Where torch comes from (default: the CPU build, or the CUDA build where there is an NVIDIA GPU), and which Python.
 export TORCH_INDEX_URL PYTHON
