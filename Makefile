@@ -104,5 +104,5 @@ backbones: setup ## Train the tiny backbones of the simulated arena anew (about 
 constraints: setup ## Write the versions in .venv to constraints.txt
 	$(BIN)/python scripts/constraints.py > constraints.txt.part && mv constraints.txt.part constraints.txt
 
-clean-env: ## Remove .venv
-	rm -rf .venv
+clean-env: ## Remove .venv and .venv-vllm
+	rm -rf .venv .venv-vllm

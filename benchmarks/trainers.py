@@ -126,12 +126,12 @@ def measure_throughput(
     folder: Path, family: str, rivals: list[str], options: argparse.Namespace
 ) -> tuple[dict[str, Any], bool]:
     """Train on the same battles with each rival in turn, several times; whether the targets are met."""
-    from trainer_rivals.preparation import Shape, make_tokenizer, prepare_throughput, read_battles
+    from trainer_rivals.preparation import TINY_VOCABULARY, Shape, learn_tokenizer, prepare_throughput, read_battles
 
     battles, kind = read_battles(None if options.quick else options.data, 2_000)
-    shape = Shape(hidden_size=64, num_layers=2, num_heads=2, num_key_value_heads=1, vocabulary=2_048)
+    shape = Shape(hidden_size=64, num_layers=2, num_heads=2, num_key_value_heads=1, vocabulary=TINY_VOCABULARY)
     shape = shape if options.quick else Shape()
-    tokenizer = make_tokenizer(battles, options.tokenizer, shape.vocabulary if kind == "real" else 2_048)
+    tokenizer = learn_tokenizer(battles, shape.vocabulary if kind == "real" else TINY_VOCABULARY)
     work = prepare_throughput(
         folder,
         family,
@@ -248,7 +248,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--families", nargs="+", choices=["llama", "gemma"], default=["llama", "gemma"])
     parser.add_argument("--rivals", nargs="+", choices=list(RIVALS), default=list(RIVALS))
     parser.add_argument("--data", type=Path, default=REPOSITORY.parent / "shared" / "data", help="folder of battles")
-    parser.add_argument("--tokenizer", type=Path, help="folder; by default one is learnt from the battles")
     parser.add_argument("--battles", type=int, help="to train on")
     parser.add_argument("--battles-per-update", type=int, default=16)
     parser.add_argument("--max-battle-tokens", type=int)

@@ -49,8 +49,8 @@ def make(*arguments: str) -> str:
 
 
 def test_make_lists_every_command():
-    commands = ["help", "setup", "run", "test", "check", "viz", "notebook", "offline", "strip", "bench", "docs"]
-    commands += ["backbones", "constraints", "clean-env"]
+    commands = ["help", "setup", "run", "test", "test-vllm", "check", "small-llm", "vllm", "viz", "notebook"]
+    commands += ["offline", "strip", "bench", "docs", "backbones", "constraints", "clean-env"]
     listed = [line.split()[0] for line in make().splitlines() if line.startswith("  ")]
     assert listed[: len(commands)] == commands
 

@@ -37,7 +37,7 @@ from wsdm_arena.simulation.backbones import BACKBONES, load_sample_project
 from wsdm_arena.simulation.tokenizers import build_tokenizer
 
 CONF = Path(__file__).parents[2] / "conf"
-VOCABULARY = 49_152
+VOCABULARY, TINY_VOCABULARY = 49_152, 2_048
 NEIGHBOURS = 4
 """Battles of like length that stand together at each quantile: read in both orders, they fill a padded batch."""
 NO_TEXT = dict.fromkeys(
@@ -195,13 +195,8 @@ def scaled_truncation(max_battle_tokens: int) -> TruncationConfig:
     )
 
 
-def make_tokenizer(battles: pd.DataFrame, directory: Path | None, vocabulary: int) -> PreTrainedTokenizerBase:
-    """The one in a directory, or one of this size that is learnt from the battles."""
-    if directory is not None:
-        tokenizer = load_tokenizer(directory)
-        if len(tokenizer) > vocabulary:
-            raise SystemExit(f"{directory} has {len(tokenizer)} tokens, the model only {vocabulary}")
-        return tokenizer
+def learn_tokenizer(battles: pd.DataFrame, vocabulary: int) -> PreTrainedTokenizerBase:
+    """A byte-level BPE of this size with a chat template, learnt from the battles themselves."""
     texts = battles[["prompt", "response_a", "response_b"]].fillna("").to_numpy().ravel()
     return build_tokenizer(texts.tolist(), "llama", vocab_size=vocabulary)
 
