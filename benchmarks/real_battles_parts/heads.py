@@ -20,7 +20,7 @@ from wsdm_arena.modeling.head import Head
 from wsdm_arena.preferences.folds import assign_folds
 from wsdm_arena.scoring.predictor import canonical_probabilities
 
-STEPS = (0, 1, 2, 4, 8, 16, 32, 64)
+STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
 """Updates among which the inner folds choose; none leaves a head as it starts."""
 LEARNING_RATE = 1e-3
 REGULARIZATIONS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
