@@ -157,7 +157,8 @@ def measure_throughput(
                 groups_all=True,
             )
             found[rival].append(report)
-            print(f"{family} {rival} {report['seconds']:.1f} s", file=sys.stderr)
+            figures = {name: round(report[name], 1) for name in ("seconds", "processor_seconds", "peak_mb")}
+            print(f"{family} {rival}: {figures}", file=sys.stderr, flush=True)
         require_equal_work({rival: reports[-1] for rival, reports in found.items()})
     table = {rival: summarize(reports) for rival, reports in found.items()}
     ratios = {
@@ -230,7 +231,7 @@ def measure_accuracy(folder: Path, family: str, rivals: list[str], options: argp
             found[rival]["equal_time"].append(round(again["accuracy"], 4))
             found[rival]["seconds"].append(round(report[clock], 1))
             found[rival]["updates_in_time"].append(again["updates"])
-            print(f"{family} {rival} seed {seed}: {found[rival]}", file=sys.stderr)
+            print(f"{family} {rival} seed {seed}: {found[rival]}", file=sys.stderr, flush=True)
         shutil.rmtree(seed_folder)
     means = {
         rival: {name: round(fmean(values[name]), 4) for name in ("equal_updates", "equal_time")}
