@@ -196,6 +196,7 @@ def test_on_a_cpu_one_process_has_its_own_share_of_cores_and_memory(log, monkeyp
     assert len(read_log(log, "load")) == 2
     for load in read_log(log, "load"):
         assert load["fields"]["dtype"] == "float32"
+        assert load["fields"]["enable_chunked_prefill"] is False
         assert load["fields"]["kv_cache_memory_bytes"] == 2 * 2**30
         environment = {name: load["environment"][name] for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")}
         assert environment == {"OMP_NUM_THREADS": "3", "OMP_WAIT_POLICY": "passive"}

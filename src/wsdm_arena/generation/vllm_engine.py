@@ -112,9 +112,14 @@ def _packages(python: Path) -> Path | None:
 def _on_cpu(model: AnswerModelConfig, vllm: VLLMConfig) -> dict[str, Any]:
     """What holds in place of, or besides, the other settings where the worker finds that its vLLM is built for CPUs.
 
-    There vLLM turns float32 weights into bfloat16 whether or not the CPU can calculate with it.
+    There vLLM turns float32 weights into bfloat16 whether or not the CPU can calculate with it, and dies when a request
+    that has a seed is the last of a step and only a part of its prompt fits in: it rewinds the request's generator as
+    only those of GPUs can be (vLLM 0.32, ``CPU Generator does not use offset``). Prompts are therefore not cut.
     """
-    settings: dict[str, Any] = {"kv_cache_memory_bytes": int(vllm.cpu_kv_cache_gib * 2**30)}
+    settings: dict[str, Any] = {
+        "kv_cache_memory_bytes": int(vllm.cpu_kv_cache_gib * 2**30),
+        "enable_chunked_prefill": False,
+    }
     if model.dtype == "auto" and not _has_bf16():
         settings["dtype"] = "float32"
     return settings
