@@ -63,6 +63,13 @@ def summarize(benchmark: Steps) -> dict[str, Any]:
     }
 
 
+def _read_limit(text: str) -> tuple[str, int]:
+    source, _, number = text.partition("=")
+    if source not in (*HUMAN, *LLM_JUDGED) or not number.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not source=number")
+    return source, int(number)
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -74,6 +81,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", nargs="*", default=["texts"], choices=STEPS)
     parser.add_argument("--sources", nargs="+", default=[*HUMAN, *LLM_JUDGED], choices=[*HUMAN, *LLM_JUDGED])
     parser.add_argument("--max-battles", type=int, default=800, help="of a source; the first by pair id of larger ones")
+    parser.add_argument("--limit", nargs="*", type=_read_limit, default=[], help="source=number: other limits")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])

@@ -36,6 +36,8 @@ HUMAN = ("llmbar", "pandalm_test", "oasst_en_100trees")
 LLM_JUDGED = ("ja_vicuna_qa_gpt4judge", "arenahard_v01_llmjudge")
 MODELS = {"smollm2_135m": {"system_role": True, "english_only": True}, "gemma3_270m": {"system_role": False}}
 SIMULATED = "simulated"
+TRUNCATION = {"max_battle_tokens": 256, "shared_budget": {"reserved_tokens": 13, "max_prompt_tokens": 80}}
+"""The answers share what a prompt of at most so many tokens leaves of the battle's; headings count, too."""
 HEADS = ("verbalizer", "mlp")
 BASELINES = ("longer wins", "TF-IDF")
 LEARNED_LENGTHS = "learned lengths"
@@ -48,13 +50,16 @@ class Steps:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.results = Results(options.cache / "predictions" / str(options.max_battles))
+        self.limits = dict.fromkeys([*HUMAN, *LLM_JUDGED], options.max_battles) | dict(options.limit)
+        self.limits[SIMULATED] = options.simulated_battles
+        name = ",".join([str(options.max_battles), *(f"{source}={limit}" for source, limit in sorted(options.limit))])
+        self.results = Results(options.cache / "predictions" / name)
         layers = [yaml.safe_load((CONF / env / "parameters.yml").read_text()) for env in ("base", "small_llm")]
-        self.project = ProjectConfig.model_validate(deep_merge(*layers))
+        self.project = ProjectConfig.model_validate(deep_merge(*layers, {"truncation": TRUNCATION}))
         self.whole = build_battles(read_raw_tables(find_files(options.data)), PreferencesConfig()).battles
         # pair ids are hashes: the first ones are a random draw, and part of any larger one
         ranks = self.whole.groupby("source")["pair_id"].rank(method="dense")
-        self.battles = self.whole[ranks <= options.max_battles].reset_index(drop=True)
+        self.battles = self.whole[ranks <= self.whole["source"].map(self.limits)].reset_index(drop=True)
         self.truncated: dict[str, dict[str, float]] = {}
         self.reading: dict[str, dict[str, float]] = {}
 
@@ -111,7 +116,7 @@ class Steps:
         """States of a source; None where they would have to be computed first."""
         store = self.tokens(model, source)
         options = self.options
-        read = store.truncated[: options.max_battles]
+        read = store.truncated[: self.limits[source]]
         self.truncated.setdefault(model, {})[source] = round(float(read.mean()), 3)
         states = compute_states(
             store,
@@ -120,7 +125,7 @@ class Steps:
             device=options.device,
             dtype=options.dtype,
             max_tokens=options.max_tokens,
-            max_pairs=options.max_battles,
+            max_pairs=self.limits[source],
             compute=compute,
         )
         if states is not None:

@@ -10,6 +10,9 @@ import pandas as pd
 def write_tables(path: Path, report: Mapping[str, Any]) -> None:
     """Write a table for each scope of methods by sources, and one of paired differences."""
     rows = pd.DataFrame(report["rows"])
+    if rows.empty:
+        path.write_text("")
+        return
     parts = []
     own = rows[rows["trained_on"] == rows["source"]]
     if len(own):
