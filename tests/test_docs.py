@@ -182,7 +182,7 @@ def messages() -> list[str]:
                 parts = node.values  # noqa: PD011  no frame
                 yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in parts)
 
-    sources = [*(PROJECT / "src").rglob("*.py"), PROJECT / "scripts" / "setup.py"]
+    sources = [*(PROJECT / "src").rglob("*.py"), *(PROJECT / "scripts").glob("*.py")]
     found = [text for file in sources for text in texts(file)]
     return [*found, (PROJECT / "scripts" / "setup.sh").read_text()]
 
