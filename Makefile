@@ -30,6 +30,13 @@ extras := $(if $(filter small_llm,$(ENV)),small-llm $(if $(strip $(unlabelled)),
 in_root = $(if $(DATA_ROOT),$(space)--params data_root=$(DATA_ROOT))
 in_env = $(if $(ENV),$(space)--env $(ENV))
 
+# A misspelt variable would be passed over, and something else be run than was meant.
+known := BATTLES TEST COLLECTED CONVERSATIONS DATA_ROOT ENV TORCH_INDEX_URL PYTHON
+unknown := $(filter-out $(known),$(foreach each,$(MAKEOVERRIDES),$(if $(findstring =,$(each)),$(firstword $(subst =, ,$(each))))))
+$(if $(unknown),$(error there is no variable $(unknown); known: $(known)))
+$(if $(BATTLES),,$(if $(TEST)$(COLLECTED)$(CONVERSATIONS),$(error TEST, COLLECTED and CONVERSATIONS stand beside BATTLES, \
+which are not given)))
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-vllm check small-llm vllm viz notebook offline strip bench docs backbones constraints clean-env
 

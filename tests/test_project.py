@@ -1,6 +1,7 @@
 """Promises of the project as a whole: what is imported when, what is pinned, what the commands do."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,16 @@ def test_make_run_installs_what_small_language_models_need():
     params = "data_root=data/own_small_llm,raw.train=a.csv,roster.students=[]"
     assert own[-1] == f'exec .venv/bin/kedro run --env small_llm --params "{params}"'
     assert not any("scripts/vllm" in line for line in own)  # without conversations nobody answers
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [("BATTLE=a.csv", "there is no variable BATTLE; known: BATTLES"), ("TEST=t.csv", "TEST, .* stand beside BATTLES")],
+)
+def test_make_refuses_variables_that_would_be_passed_over(argument, message):
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        make("-n", "run", argument)
+    assert re.search(message, refused.value.stderr)
 
 
 def test_make_run_goes_through_the_whole_recipe_where_there_are_pairs_to_label():

@@ -1,6 +1,6 @@
 """``python -m wsdm_arena``: judge files or train on one's own without a Kedro project, or run the project.
 
-Whatever names no command runs the project, as ``kedro run`` does and Kedro expects of a package.
+Options without a command are those of ``run``, as Kedro expects of a package; nothing at all shows the help.
 """
 
 import sys
@@ -14,7 +14,7 @@ import click
 _COMMANDS = {
     "judge": "Say which of two answers people would prefer, for files of pairs.",
     "train": "Train a judge on files of one's own battles.",
-    "run": "Run the project, as `kedro run` does. Without a command this is meant, too.",
+    "run": "Run the project, as `kedro run` does.",
 }
 _GROUP_OPTIONS = ("--help", "-h", "--version")
 
@@ -58,9 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Of the command line; those of this process by default.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or (given[0].startswith("-") and given[0] not in _GROUP_OPTIONS):
+    if given and given[0].startswith("-") and given[0] not in _GROUP_OPTIONS:
         given = ["run", *given]
-    if given[0] == "run":
+    if given[:1] == ["run"]:
         _require_project(given[1:])
     cli(given, prog_name=_program_name())
 

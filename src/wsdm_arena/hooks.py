@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from wsdm_arena.config import Lineup, ProjectConfig
 from wsdm_arena.errors import UserError
 from wsdm_arena.freshness.selection import pending
 from wsdm_arena.freshness.states import Freshness, NodeState
+from wsdm_arena.io.contents import path_of
 from wsdm_arena.pipeline_registry import use_lineup
 from wsdm_arena.preflight import PlannedRun, PreflightError, describe_run_context, require_runnable
 from wsdm_arena.runs.digests import DigestCache
@@ -23,6 +25,10 @@ from wsdm_arena.runs.entry_names import is_parameter
 from wsdm_arena.runs.ledger import Ledger
 
 logger = logging.getLogger(__name__)
+
+
+RESULTS = {"report.page": "The report, to be opened in a browser", "scoreboard_table": "All scores"}
+"""What people look at first, by entry."""
 
 
 class RunFailed(click.ClickException):
@@ -57,6 +63,14 @@ class Preflight:
         """Refuse a run in whose way something stands, and say all of it at once."""
         require_runnable(self._plan(run_params, pipeline, catalog))
         catalog.save("run_context", describe_run_context(run_params, self._env))
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Say where what people look at first is, if it was written."""
+        for entry, what in RESULTS.items():
+            place = path_of(catalog[entry]) if entry in pipeline.outputs() else None
+            if place is not None and place.exists():
+                logger.info("%s: %s", what, os.path.relpath(place))
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:

@@ -69,8 +69,15 @@ def test_a_file_that_cannot_be_judged_is_refused_without_torch(tmp_path):
     assert "Traceback" not in ran.stderr
 
 
-@pytest.mark.parametrize("arguments", [[], ["--pipelines", "x"], ["-e", "base"], ["run", "--pipelines", "x"]])
-def test_whatever_names_no_command_runs_the_project(arguments, monkeypatch):
+def test_nothing_at_all_shows_the_help(capsys):
+    with pytest.raises(SystemExit):
+        package_main.main([])
+    printed = capsys.readouterr()
+    assert "Commands:" in printed.out + printed.err
+
+
+@pytest.mark.parametrize("arguments", [["--pipelines", "x"], ["-e", "base"], ["run", "--pipelines", "x"]])
+def test_options_without_a_command_run_the_project(arguments, monkeypatch):
     called = []
 
     @click.command(name="run")
@@ -84,7 +91,7 @@ def test_whatever_names_no_command_runs_the_project(arguments, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         package_main.main(arguments)
     assert ended.value.code == 0
-    assert called == [{"pipelines": "x"} if "x" in arguments else {"env": "base"} if arguments else {}]
+    assert called == [{"pipelines": "x"} if "x" in arguments else {"env": "base"}]
 
 
 def test_the_run_command_is_kedros():

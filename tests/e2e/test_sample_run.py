@@ -79,6 +79,7 @@ def test_every_training_is_one_launch(finished):
         (run,) = (finished.data_root / "06_models" / ".runs" / training).iterdir()
         assert (run / "complete.json").is_file()
     log = (finished.data_root / "run.log").read_text()
+    assert "08_reporting/report.html" in log
     assert log.count(": starting run ") == len(TRAININGS)
     assert not list((finished.data_root / "07_model_output" / ".runs").rglob("torchrun.log"))
 

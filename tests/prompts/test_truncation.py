@@ -112,6 +112,7 @@ def test_the_bound_of_a_sequence_is_what_texts_and_constant_text_can_take():
 
 
 def test_headings_longer_than_what_is_reserved_for_them_are_taken_from_the_texts(caplog):
+    caplog.set_level("INFO")
     shared = {"reserved_tokens": 4, "max_prompt_tokens": 30}
     plan = plan_truncation(config(shared_budget=shared), "shared_budget", TEMPLATE)
     assert plan.max_field_tokens == 110 - 6

@@ -66,7 +66,7 @@ def load_backbone(
         UnsupportedJudgeError: Weights are missing, unexpected, or not in safetensors.
     """
     try:
-        with without_progress_bar():
+        with without_noise():
             model, info = AutoModel.from_pretrained(
                 str(source),
                 config=config,
@@ -96,13 +96,18 @@ def as_dtype(dtype: str | torch.dtype) -> torch.dtype:
 
 
 @contextmanager
-def without_progress_bar() -> Iterator[None]:
-    """Every rank would draw its own over the training's."""
-    shown = transformers_logging.is_progress_bar_enabled()
+def without_noise() -> Iterator[None]:
+    """Keep transformers from drawing bars, and from reporting weights that are left behind on purpose.
+
+    Every rank would draw its own over the training's; and what does not fit is checked, and said, by us.
+    """
+    shown, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     try:
         yield
     finally:
+        transformers_logging.set_verbosity(verbosity)
         if shown:
             transformers_logging.enable_progress_bar()
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from wsdm_arena.modeling.attention import IMPLEMENTATION
-from wsdm_arena.modeling.backbone import load_config, without_progress_bar
+from wsdm_arena.modeling.backbone import load_config, without_noise
 from wsdm_arena.modeling.backbone_weights import (
     LayoutError,
     backbone_class,
@@ -187,7 +187,7 @@ def load_fused_checkpoint(
     scores = {key for key in stored if key.startswith(HEAD_PREFIX)}
     fused = LazyState.renamed(stored, {key: key for key in stored if key not in scores})
     check_weights(fused, fused_shapes(config), place=f"{directory}, read as a fused {config.model_type}")
-    with without_progress_bar():
+    with without_noise():
         backbone = backbone_class(config).from_pretrained(
             None,
             config=config,

@@ -10,19 +10,27 @@ Layout of an unpacked model::
 
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers import logging as transformers_logging
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    modeling_gguf_pytorch_utils,
+)
 
 from wsdm_arena.config import PackagedModelConfig
-from wsdm_arena.modeling.backbone import without_progress_bar
+from wsdm_arena.modeling.backbone import without_noise
 from wsdm_arena.modeling.manifest import ManifestError, read_manifest, write_manifest
 from wsdm_arena.modeling.packaged_files import KIND, PackagedModelError, find_packaged_files, join_files
+from wsdm_arena.modeling.packaged_tokenizer import PROBE, find_end_of_turn, read_packaged_tokenizer
 from wsdm_arena.processes.lock import lock_directory
 from wsdm_arena.runs.directories import replacing_directory
 from wsdm_arena.runs.files import find_damage
@@ -38,8 +46,9 @@ MAX_LOGIT_DIFFERENCE = 1e-4
 LOCK_WAIT_S = 1800.0
 """Longer than another process needs: then its result is reused."""
 
-_PROBE = "Which of the two answers is better? 2 + 2 = 4. Καλημέρα, 你好."
-_STEPS = 4
+_STEPS = 6
+_WHAT_COUNTS = frozenset({"model_type", "sha256", "chat_template", "end_of_turn"})
+"""What a directory must have been made of to be reused; where the file came from and what it is called do not count."""
 
 
 def unpack_model(
@@ -53,7 +62,8 @@ def unpack_model(
     Args:
         package: Which.
         directory: Where; one model a directory.
-        progress: Told how many of how many steps are done: joining, reading, writing, comparing.
+        progress: Told how many of how many steps are done: joining, reading configuration, tokenizer and weights,
+            writing, comparing.
 
     Returns:
         ``directory``.
@@ -80,8 +90,8 @@ def read_packaged_manifest(directory: Path) -> dict[str, Any]:
     """Read what an unpacked model says of itself.
 
     Returns:
-        ``kind``, ``format``, ``title``, ``model_type``, ``distributions``, ``sha256`` (of the GGUF file), ``licence``,
-        ``max_logit_difference``, ``files``.
+        ``kind``, ``format``, ``title``, ``model_type``, ``distributions``, ``sha256`` (of the GGUF file), ``chat_template``
+        and ``end_of_turn`` (null: the file's own), ``licence``, ``max_logit_difference``, ``files``.
 
     Raises:
         PackagedModelError: It is half written, damaged, or something else.
@@ -103,35 +113,31 @@ def _is_reusable(directory: Path, package: PackagedModelConfig) -> bool:
     except PackagedModelError as error:
         damage = str(error)
     else:
-        damage = damage or (None if manifest.get("sha256") == package.sha256 else f"{directory} is of another file")
+        wanted = package.model_dump(mode="json", include=set(_WHAT_COUNTS))
+        others = sorted(name for name, value in wanted.items() if name not in manifest or manifest[name] != value)
+        damage = damage or (f"{directory} was made with another {' and '.join(others)}" if others else None)
     if damage is not None:
         logger.warning("%s: %s; unpacking it again", package.title, damage)
     return damage is None
 
 
 def _unpack(package: PackagedModelConfig, target: Path, progress: Callable[[int, int], None]) -> None:
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".joined-") as folder:
+    with tempfile.TemporaryDirectory(dir=target) as folder:  # within, so that not even a kill leaves it behind
         file = Path(folder) / "model.gguf"
         join_files(package, file)
         progress(1, _STEPS)
-        with _without_noise():
-            tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file.name)
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, gguf_file=file.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-            )
-    progress(2, _STEPS)
-    _prepare(package, model, tokenizer)
-    with _without_noise():
+        model, tokenizer = _read(package, file, progress)
+    with without_noise():
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)
-    progress(3, _STEPS)
+    progress(5, _STEPS)
     difference = _compare(model, tokenizer, target)
-    if difference > MAX_LOGIT_DIFFERENCE:
+    if not difference <= MAX_LOGIT_DIFFERENCE:  # nor is it where a logit is not a number
         raise PackagedModelError(
             f"{package.title}: what was written gives other logits than the GGUF file, by up to {difference:.3g}; "
             "report this with the versions of transformers and gguf"
         )
-    described = package.model_dump(mode="json", include={"title", "model_type", "distributions", "sha256", "licence"})
+    described = package.model_dump(mode="json", include={"title", "distributions", "licence", *_WHAT_COUNTS})
     write_manifest(
         target,
         {"kind": KIND, "format": PACKAGED_MODEL_FORMAT, **described, "max_logit_difference": difference},
@@ -139,41 +145,44 @@ def _unpack(package: PackagedModelConfig, target: Path, progress: Callable[[int,
     progress(_STEPS, _STEPS)
 
 
-def _prepare(package: PackagedModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Check what was read, and give it the configuration's chat template and end of turn."""
-    if model.config.model_type != package.model_type:
-        raise PackagedModelError(
-            f"{package.title}: the file holds a {model.config.model_type}, but packaged_models says "
-            f"{package.model_type}; correct model_type there"
-        )
-    if package.chat_template is not None:
-        tokenizer.chat_template = package.chat_template
-    if tokenizer.chat_template is None:
-        raise PackagedModelError(
-            f"{package.title}: the file has no chat template; write one in packaged_models.<name>.chat_template"
+def _read(
+    package: PackagedModelConfig, file: Path, progress: Callable[[int, int], None]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Read a GGUF file with transformers; what takes long, the weights, comes after all that may be refused."""
+    with _without_noise():
+        config = AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name)
+        if config.model_type != package.model_type:
+            raise PackagedModelError(
+                f"{package.title}: the file holds a {config.model_type}, but packaged_models says "
+                f"{package.model_type}; correct model_type there"
+            )
+        progress(2, _STEPS)
+        tokenizer = read_packaged_tokenizer(package, file)
+        end_of_turn = find_end_of_turn(package, tokenizer)
+        # A GGUF file states no limit; transformers takes an absurdly large one, which vLLM would believe.
+        tokenizer.model_max_length = config.max_position_embeddings
+        progress(3, _STEPS)
+        model = AutoModelForCausalLM.from_pretrained(
+            str(file.parent),
+            gguf_file=file.name,
+            config=config,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
         )
     ends = model.generation_config.eos_token_id
-    ends = list(ends) if isinstance(ends, list | tuple) else [] if ends is None else [ends]
-    if package.end_of_turn is not None:
-        ids = tokenizer.encode(package.end_of_turn, add_special_tokens=False)
-        if len(ids) != 1:
-            raise PackagedModelError(
-                f"{package.title}: end_of_turn {package.end_of_turn!r} is no single token of its tokenizer, which "
-                f"reads {len(ids)}; correct it in packaged_models.<name>"
-            )
-        ends = list(dict.fromkeys([*ends, *ids]))
-    model.generation_config.eos_token_id = ends
-    # A GGUF file states no limit; transformers takes an absurdly large one, which vLLM would believe.
-    tokenizer.model_max_length = model.config.max_position_embeddings
+    ends = list(ends) if isinstance(ends, list | tuple) else [ends]
+    model.generation_config.eos_token_id = [each for each in dict.fromkeys([*ends, end_of_turn]) if each is not None]
+    progress(4, _STEPS)
+    return model, tokenizer
 
 
 def _compare(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> float:
     """Largest difference between the logits of the model as read and as loaded from what was written."""
-    with _without_noise():
+    with without_noise():
         again = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, use_safetensors=True)
         tokenizer_again = AutoTokenizer.from_pretrained(directory)
-    ids = tokenizer.encode(_PROBE)
-    if tokenizer_again.encode(_PROBE) != ids:
+    ids = tokenizer.encode(PROBE)
+    if tokenizer_again.encode(PROBE) != ids:
         raise PackagedModelError(f"{directory}: the tokenizer as written reads a text otherwise than before")
     tokens = torch.tensor([ids])
     with torch.inference_mode():
@@ -181,12 +190,14 @@ def _compare(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directo
 
 
 @contextmanager
-def _without_noise() -> Any:
-    """No bars but ours, and no hints on how to load what is only being written."""
-    before = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
+def _without_noise() -> Iterator[None]:
+    """No bars but ours: transformers' switch does not reach the one of its reader of GGUF files."""
+    bar = getattr(modeling_gguf_pytorch_utils, "tqdm", None)
+    if bar is not None:
+        modeling_gguf_pytorch_utils.tqdm = lambda tensors, **options: tensors
     try:
-        with without_progress_bar():
+        with without_noise():
             yield
     finally:
-        transformers_logging.set_verbosity(before)
+        if bar is not None:
+            modeling_gguf_pytorch_utils.tqdm = bar

@@ -116,9 +116,11 @@ def explain_missing(where: str, present: Sequence[str], required: Sequence[str])
     spare = [column for column in present if column not in required]
     similar = {column: difflib.get_close_matches(column, spare, n=1) for column in missing}
     hints = [f"Is {matches[0]!r} meant to be {column!r}?" for column, matches in similar.items() if matches]
+    separators = [mark for mark in ";\t|" if len(present) == 1 and mark in present[0]]
+    cure = f"Separate columns by commas, not by {separators[0]!r}." if separators else "Rename the columns of the file."
     return (
         f"{where}: no column {' or '.join(map(repr, missing))}; there are {list(present)}. "
-        f"Obligatory: {list(required)}. {' '.join([*hints, 'Rename the columns of the file.'])}"
+        f"Obligatory: {list(required)}. {' '.join([*([] if separators else hints), cure])}"
     )
 
 

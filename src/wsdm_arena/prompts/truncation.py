@@ -141,7 +141,7 @@ def plan_truncation(config: TruncationConfig, policy: TruncationPolicy, template
 def _reserve(config: TruncationConfig, headings: int) -> int:
     reserved = config.shared_budget.reserved_tokens
     if headings > reserved:
-        logger.warning(
+        logger.info(
             "truncation.shared_budget.reserved_tokens=%d, but the headings take %d tokens with this tokenizer; "
             "%d are set aside, so that max_battle_tokens=%d holds",
             reserved,

@@ -16,7 +16,7 @@ TOKENS_FORMAT = 2
 """A token table."""
 BACKBONE_FORMAT = 3
 """An imported backbone."""
-PACKAGED_MODEL_FORMAT = 1
+PACKAGED_MODEL_FORMAT = 2
 """A packaged language model, dequantised."""
 BUNDLE_FORMAT = 2
 """An exported judge."""
