@@ -1,5 +1,6 @@
 """Control tokens that users write are text, in the sample's tokenizers, in any style."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 import wsdm_arena.simulation
+from tests.tiny_tokenizers import gemma_style
 from wsdm_arena.generation.user_turns import UserTurns
 
 BACKBONES = Path(wsdm_arena.simulation.__file__).parent / "tiny_backbones"
@@ -34,6 +36,15 @@ def test_ordinary_prompts_are_plain_and_become_what_the_tokenizer_makes_of_them(
         assert turns.are_plain(prompt)
         assert turns.text_ids(prompt) == tokenizer.encode(prompt, add_special_tokens=False)
     assert turns.chat_ids("Hello") == as_chat(tokenizer, "Hello")
+
+
+def test_a_chat_has_one_bos_where_template_and_tokenizer_both_put_one():
+    tokenizer = copy.deepcopy(gemma_style())
+    tokenizer.chat_template = "{{ bos_token }}<start_of_turn>user\n{{ messages[0]['content'] }}<end_of_turn>\n"
+    assert tokenizer("")["input_ids"] == [tokenizer.bos_token_id]
+    chat = UserTurns(tokenizer).chat_ids("two plus two")
+    assert chat == as_chat(tokenizer, "two plus two")
+    assert chat.count(tokenizer.bos_token_id) == 1
 
 
 def test_every_control_token_can_be_written_about(tokenizer):

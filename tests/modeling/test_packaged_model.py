@@ -11,16 +11,25 @@ import pytest
 import torch
 import yaml
 from gguf import GGUFWriter
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM
 
 from wsdm_arena.config import BackboneConfig, HeadConfig, PackagedModelConfig, TemplateConfig
 from wsdm_arena.modeling.backbone_import import import_backbone, read_backbone_manifest
 from wsdm_arena.modeling.judge import build_judge
-from wsdm_arena.modeling.packaged_files import READERS, PackagedModelError, describe_missing, find_packaged_files
+from wsdm_arena.modeling.manifest import write_manifest
+from wsdm_arena.modeling.packaged_files import (
+    KIND,
+    READERS,
+    PackagedModelError,
+    describe_missing,
+    find_packaged_files,
+)
 from wsdm_arena.modeling.packaged_model import read_packaged_manifest, unpack_model
 from wsdm_arena.prompts.template import render_template
 from wsdm_arena.prompts.tokenizers import PromptError, load_tokenizer
+from wsdm_arena.runs.formats import PACKAGED_MODEL_FORMAT
 from wsdm_arena.runs.work import collecting_work
+from wsdm_arena.simulation.backbones import BACKBONES
 
 HIDDEN, LAYERS, HEADS, KV_HEADS, WIDE = 32, 2, 4, 2, 64
 CHAT = "{% for m in messages %}<|turn|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"
@@ -265,6 +274,26 @@ def test_a_judge_starts_from_an_unpacked_model(packages, tmp_path):
     judge = build_judge(imported, head=HeadConfig(kind="linear"), num_classes=2)
     causal = AutoModelForCausalLM.from_pretrained(directory)
     assert torch.equal(judge.backbone.get_input_embeddings().weight, causal.get_input_embeddings().weight)
+
+
+def test_a_tied_gemma3_that_was_unpacked_is_linked_and_one_of_anybody_else_is_copied(make, tmp_path):
+    source = tmp_path / "source"
+    model = Gemma3ForCausalLM(make.config("gemma3"))
+    model.save_pretrained(source)
+    AutoTokenizer.from_pretrained(BACKBONES / "gemma").save_pretrained(source)
+    theirs = import_backbone(source, backbone=BackboneConfig(), root=tmp_path / "theirs")
+    assert not (theirs / "model.safetensors").samefile(source / "model.safetensors")
+    write_manifest(source, {"kind": KIND, "format": PACKAGED_MODEL_FORMAT})
+    imported = import_backbone(source, backbone=BackboneConfig(), root=tmp_path / "ours")
+    assert (imported / "model.safetensors").samefile(source / "model.safetensors")
+    assert read_backbone_manifest(imported)["model_type"] == "gemma3_text"
+    backbone = build_judge(imported, head=HeadConfig(kind="linear"), num_classes=2).backbone
+    expected = model.model.state_dict()
+    assert len(expected) > 10
+    assert {key: value.shape for key, value in backbone.state_dict().items()} == {
+        k: v.shape for k, v in expected.items()
+    }
+    assert all(torch.equal(value, expected[key]) for key, value in backbone.state_dict().items())
 
 
 @pytest.mark.slow

@@ -131,6 +131,38 @@ def test_a_default_system_prompt_in_the_instructions_place_is_refused_by_name():
     assert opening.count("Judge fairly.") == 1
 
 
+SPLIT_OFF_SYSTEM = (
+    "{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'] %}{% set rest = messages[1:] %}"
+    "{% else %}{% set system = '' %}{% set rest = messages %}{% endif %}"
+)
+TURNS = "{% for m in rest %}<start_of_turn>user\n{{ m['content'] }}<end_of_turn>\n{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("chat", "begins_with"),
+    [
+        (
+            SPLIT_OFF_SYSTEM
+            + "<bos><start_of_turn>user\n{{ system + '\n\n' if system else '' }}{{ rest[0]['content'] }}<end_of_turn>",
+            "<bos><start_of_turn>user\nJudge",
+        ),
+        (
+            SPLIT_OFF_SYSTEM + "<bos><start_of_turn>system\nCutoff: 2023\n\n{{ system }}<end_of_turn>\n" + TURNS,
+            "<bos><start_of_turn>system\nCutoff: 2023\n\n<end_of_turn>\n<start_of_turn>user\nJudge",
+        ),
+        (
+            SPLIT_OFF_SYSTEM + "{% if system %}{{ raise_exception('no system role') }}{% endif %}<bos>" + TURNS,
+            "<bos><start_of_turn>user\nJudge",
+        ),
+    ],
+    ids=["merges both messages, as Gemma", "opens with a system turn anyway, as Llama 3.1", "takes no system message"],
+)
+def test_what_is_no_default_system_prompt_is_not_taken_for_one(chat, begins_with):
+    tokenizer = with_chat_template(gemma_style(), chat)
+    rendered = render_template(tokenizer, TEMPLATE, system_role=False)
+    assert texts_of(tokenizer, rendered)[0].startswith(begins_with)
+
+
 def test_todays_date_does_not_get_into_the_tokens():
     chat = "{{ bos_token }}Today: {{ strftime_now('%d %b %Y') }}\n{{ messages[0]['content'] }}"
     tokenizer = with_chat_template(gemma_style(), chat)
