@@ -7,6 +7,7 @@ BATTLES :=
 TEST :=
 COLLECTED :=
 CONVERSATIONS :=
+TEST_WORKERS := 2
 DATA_ROOT := $(if $(BATTLES),data/own$(if $(ENV),_$(ENV)))
 
 # Where torch comes from (default: the CPU build, or the CUDA build where there is an NVIDIA GPU), and which Python.
@@ -31,7 +32,7 @@ in_root = $(if $(DATA_ROOT),$(space)--params data_root=$(DATA_ROOT))
 in_env = $(if $(ENV),$(space)--env $(ENV))
 
 # A misspelt variable would be passed over, and something else be run than was meant.
-known := BATTLES TEST COLLECTED CONVERSATIONS DATA_ROOT ENV TORCH_INDEX_URL PYTHON
+known := BATTLES TEST COLLECTED CONVERSATIONS DATA_ROOT ENV TEST_WORKERS TORCH_INDEX_URL PYTHON
 unknown := $(filter-out $(known),$(foreach each,$(MAKEOVERRIDES),$(if $(findstring =,$(each)),$(firstword $(subst =, ,$(each))))))
 $(if $(unknown),$(error there is no variable $(unknown); known: $(known)))
 $(if $(BATTLES),,$(if $(TEST)$(COLLECTED)$(CONVERSATIONS),$(error TEST, COLLECTED and CONVERSATIONS stand beside BATTLES, \
@@ -49,6 +50,7 @@ help: ## This list
 	@echo "               without COLLECTED and CONVERSATIONS only the teachers are trained, and TEST is not judged"
 	@echo "  DATA_ROOT    where run keeps what it makes, and viz looks (default: the environment's own, or data/own_<env> with BATTLES)"
 	@echo "  ENV          Kedro environment of run, viz and offline (default: sample); small_llm: pretrained language models"
+	@echo "  TEST_WORKERS processes that share the tests (default: 2, each of which may take 6 GB)"
 	@echo "  TORCH_INDEX_URL, PYTHON   where torch comes from, and the Python to make .venv with"
 
 setup: ## Make or refresh .venv; says first what it will download
@@ -68,7 +70,7 @@ endif
 endif
 
 test: setup check ## All checks and all tests that need no GPU
-	$(BIN)/python -m pytest -m "not gpu and not network and not vllm"
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder -m "not gpu and not network and not vllm"
 
 test-vllm: setup vllm ## The tests that generate with vLLM
 	$(BIN)/python -m pytest -m vllm
