@@ -136,13 +136,24 @@ def test_texts_and_languages_are_data(requests, tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "pairs.parquet"), pairs)
 
 
-def test_nothing_good_gives_an_empty_table_of_the_same_columns(requests):
+def test_no_requests_give_an_empty_table_of_the_same_columns(requests):
     full, _ = build_generated_pairs(requests, answer_all(requests))
-    for some in (requests, requests.iloc[:0]):
-        answers = answer_all(some).assign(finish_reason="error", text=None)
-        pairs, report = build_generated_pairs(some, answers)
-        assert report["num_pairs"] == len(pairs) == 0
-        assert pairs.dtypes.to_dict() == full.dtypes.to_dict()
+    none = requests.iloc[:0]
+    pairs, report = build_generated_pairs(none, answer_all(none))
+    assert report["num_pairs"] == len(pairs) == 0
+    assert pairs.dtypes.to_dict() == full.dtypes.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("finish_reason", "message"),
+    [
+        ("error", r"not one of 12 prompts .* failed.*: see the engine's error above; then run again"),
+        ("length", r"not one of 12 prompts .* cut off.*: raise generation.sampling.max_new_tokens; then run again"),
+    ],
+)
+def test_not_one_good_pair_is_refused_with_what_became_of_the_answers(requests, finish_reason, message):
+    with pytest.raises(GeneratedPairsError, match=message):
+        build_generated_pairs(requests, answer_all(requests).assign(finish_reason=finish_reason))
 
 
 @pytest.mark.parametrize(

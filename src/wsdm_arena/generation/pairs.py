@@ -68,7 +68,8 @@ def build_generated_pairs(requests: pd.DataFrame, answers: pd.DataFrame) -> Gene
         a report that JSON can hold.
 
     Raises:
-        GeneratedPairsError: A column is missing, an id stands there twice, or a prompt of a round has not two requests.
+        GeneratedPairsError: A column is missing, an id stands there twice, a prompt of a round has not two requests,
+            or not one prompt has two good answers.
     """
     _check(requests, answers)
     joined = requests.merge(answers[list(_ANSWER_COLUMNS)], on="request_id", how="left", validate="one_to_one")
@@ -102,6 +103,8 @@ def build_generated_pairs(requests: pd.DataFrame, answers: pd.DataFrame) -> Gene
         "answer_models": _counts(pd.concat([generated_pairs["model_a"], generated_pairs["model_b"]])),
     }
     _log(report)
+    if report["num_prompts"] and not report["num_pairs"]:  # training on nothing would hide that generation failed
+        raise GeneratedPairsError(_describe_no_pairs(report))
     return GeneratedPairTables(generated_pairs, report)
 
 
@@ -176,6 +179,19 @@ def _count_fates(sides: pd.DataFrame) -> dict[str, dict[str, int]]:
 
 def _counts(column: pd.Series) -> dict[str, int]:
     return {str(value): int(count) for value, count in column.value_counts().items()}
+
+
+def _describe_no_pairs(report: dict[str, Any]) -> str:
+    fates = report["dropped_answers"]
+    found = "; ".join(f"{model}: " + ", ".join(f"{n} {fate}" for fate, n in fates[model].items()) for model in fates)
+    cures = {FAILED: "see the engine's error above", CUT_OFF: "raise generation.sampling.max_new_tokens"}
+    reasons = {fate for model in fates.values() for fate in model}
+    advice = [cure for fate, cure in cures.items() if fate in reasons]
+    return (
+        f"not one of {report['num_prompts']} prompts has two good, different answers ({found})"
+        + (": " + ", and ".join(advice) if advice else "")
+        + "; then run again"
+    )
 
 
 def _log(report: dict[str, Any]) -> None:
