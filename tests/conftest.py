@@ -27,6 +27,7 @@ def search_paths() -> Iterator[None]:
         os.environ["PYTHONPATH"] = variable
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist writes the groups down
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What ``pytest -n`` keeps together: a file's tests, for their fixtures, and ``e2e``, which starts first."""
     e2e = Path(__file__).parent / "e2e"
