@@ -70,7 +70,7 @@ endif
 endif
 
 test: setup check ## All checks and all tests that need no GPU
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder -m "not gpu and not network and not vllm"
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --no-loadscope-reorder -m "not gpu and not network and not vllm"
 
 test-vllm: setup vllm ## The tests that generate with vLLM
 	$(BIN)/python -m pytest -m vllm

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,11 +27,27 @@ def search_paths() -> Iterator[None]:
         os.environ["PYTHONPATH"] = variable
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist writes the groups down
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What ``pytest -n`` keeps together: a file's tests, for their fixtures, and ``e2e``, which starts first."""
-    e2e = Path(__file__).parent / "e2e"
-    items.sort(key=lambda item: e2e not in item.path.parents)  # stable
-    for item in items:
-        group = "e2e" if e2e in item.path.parents else str(item.path.relative_to(e2e.parent))
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Tests in ``e2e`` take longest: they come first, so that ``pytest -n`` does not end with one busy worker."""
+    items.sort(key=lambda item: group_of(item.nodeid) != "e2e")  # stable
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep a file's tests on one worker, for their fixtures, and ``e2e``, whose files share a run.
+
+    (xdist's own ``--dist loadgroup`` does not keep groups together with pytest 9.2.)
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return GroupScheduling(config, log)
+
+
+def group_of(nodeid: str) -> str:
+    """Tests of the same group share fixtures that are expensive."""
+    file = nodeid.partition("::")[0]
+    return "e2e" if file.startswith("tests/e2e/") else file
