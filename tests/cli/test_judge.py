@@ -119,9 +119,7 @@ def call(*arguments: object):
 def test_inputs_are_not_read_for_a_bundle_that_is_not_there(pairs, tmp_path):
     pairs.write_text("broken")
     ran = run_without("torch", "judge", "-b", "nowhere", str(pairs), "-o", str(tmp_path / "v.csv"))
-    assert ran.stderr == (
-        "Error: nowhere is no complete bundle: it has no manifest.json; name a directory that an export wrote\n"
-    )
+    assert ran.stderr == ("Error: there is no bundle nowhere; name a directory that an export or train wrote\n")
 
 
 def test_rows_a_second_are_those_of_reading(tmp_path):
@@ -151,7 +149,8 @@ def test_too_little_gpu_memory_is_a_message(bundle, pairs, tmp_path, monkeypatch
 
 def test_mistakes_take_one_message(bundle, pairs, tmp_path):
     for arguments, message in (
-        (["-b", tmp_path / "nowhere", pairs, "-o", tmp_path / "v.csv"], "is no complete bundle"),
+        (["-b", tmp_path / "nowhere", pairs, "-o", tmp_path / "v.csv"], "there is no bundle"),
+        (["-b", tmp_path, pairs, "-o", tmp_path / "v.csv"], "is no complete bundle: it has no manifest.json"),
         (["-b", bundle, "--cascade", pairs, "-o", tmp_path / "v.csv"], "a cascade needs two bundles"),
         (["-b", bundle, "-w", "1", "-w", "2", pairs, "-o", tmp_path / "v.csv"], "2 weights for 1 judge;"),
         (["-b", bundle, "--device", "cuda:7", pairs, "-o", tmp_path / "v.csv"], "cuda:7"),

@@ -242,3 +242,13 @@ def kill_after_an_update(command: list[str], environment: dict[str, str], work: 
     _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
     assert not list(work.glob("runs/*/*/complete.json"))
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(monkeypatch):
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wsdm_arena.judging.own_battles.train_judge", interrupt)
+    ended = CliRunner().invoke(train, ["--battles", "a.csv", "-o", "mine", "--backbone", "owner/model"])
+    assert ended.exit_code == 130
+    assert ended.output == "Stopped. The same command goes on where it was.\n"

@@ -1,7 +1,8 @@
 """How commands print: tables and counts for people, JSON for machines."""
 
 import json
-from typing import Any
+import sys
+from typing import Any, NoReturn
 
 import click
 from pydantic import BaseModel
@@ -10,6 +11,8 @@ from rich.console import Console
 _LEAST_WIDTH = 120
 _WIDTH = 160
 """Characters a line where there is no terminal: whole tables in a file or a pipe."""
+_INTERRUPTED = 130
+"""What shells expect of a command that Ctrl-C has ended."""
 
 
 def wide_console() -> Console:
@@ -29,6 +32,12 @@ def print_json(content: Any) -> None:
 def print_json_line(content: Any) -> None:
     """Print one JSON document on a line, where a command prints many."""
     click.echo(json.dumps(content, default=_plain))
+
+
+def stop_resumable() -> NoReturn:
+    """End a command that Ctrl-C has stopped and that keeps what it has done."""
+    click.echo("Stopped. The same command goes on where it was.", err=True)
+    sys.exit(_INTERRUPTED)
 
 
 def count(number: int, noun: str) -> str:

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsdm_arena.cli.console import stop_resumable
 from wsdm_arena.errors import UserError
 
 if TYPE_CHECKING:
     from wsdm_arena.judging.file_report import FileSummary
-
-_INTERRUPTED = 130
-"""What shells expect of a command that Ctrl-C has ended."""
 
 
 @click.command(name="judge", no_args_is_help=True, context_settings={"max_content_width": 120})
@@ -168,8 +166,7 @@ def judge(files: tuple[str, ...], output: Path, **options: Any) -> None:
             "split the judge over several GPUs (--device cuda:0 --device cuda:1). Finished parts are kept"
         ) from None
     except KeyboardInterrupt:
-        click.echo("Stopped. The same command goes on where it was.", err=True)
-        sys.exit(_INTERRUPTED)
+        stop_resumable()
     for reason in summary.left_out.values():
         click.echo(f"Warning: left out: {reason}", err=True)
     click.echo(summary.to_line())

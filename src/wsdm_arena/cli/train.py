@@ -11,7 +11,7 @@ import click
 import yaml
 from rich.table import Table
 
-from wsdm_arena.cli.console import wide_console
+from wsdm_arena.cli.console import stop_resumable, wide_console
 from wsdm_arena.config.own_training import OwnTrainingConfig, OwnTrainingError, resolve_own_training
 from wsdm_arena.errors import UserError
 
@@ -147,6 +147,8 @@ def train(
         trained = train_judge(list(battles), output, config=config, work_dir=work_dir, write_card=_write_card)
     except (UserError, OSError) as error:
         raise click.ClickException(_in_own_words(str(error))) from None
+    except KeyboardInterrupt:
+        stop_resumable()
     _show(trained)
 
 

@@ -18,10 +18,12 @@ def require_bundles(paths: Iterable[str | Path]) -> None:
     """Make sure that there are bundles at all; what is in them is looked at when they are opened.
 
     Raises:
-        FileJudgingError: A path holds no manifest.
+        FileJudgingError: A path is not there, or holds no manifest.
     """
-    for path in paths:
-        if not (newest_version(Path(path)) / MANIFEST).is_file():
+    for path in map(Path, paths):
+        if not path.exists():
+            raise FileJudgingError(f"there is no bundle {path}; name a directory that an export or train wrote")
+        if not (newest_version(path) / MANIFEST).is_file():
             raise FileJudgingError(
-                f"{path} is no complete bundle: it has no {MANIFEST}; name a directory that an export wrote"
+                f"{path} is no complete bundle: it has no {MANIFEST}; name a directory that an export or train wrote"
             )
