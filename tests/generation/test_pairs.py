@@ -128,8 +128,8 @@ def test_texts_and_languages_are_data(requests, tmp_path):
     assert found == ["null\x00", "half \ufffd pair", *texts[2:]]
     assert by_id.loc[f"v1:{1:032x}", "prompt"] == "half \ufffd prompt\x00"
     assert report["repaired"] == {
-        "prompt: lone surrogates replaced by U+FFFD": 2,
-        "text: lone surrogates replaced by U+FFFD": 1,
+        "prompt: what is not UTF-8 replaced by U+FFFD": 2,
+        "text: what is not UTF-8 replaced by U+FFFD": 1,
     }
     assert [by_id.loc[f"v1:{number:032x}", "language"] for number in range(3)] == ["de", "zh", "unknown"]
     pairs.to_parquet(tmp_path / "pairs.parquet")

@@ -136,7 +136,8 @@ def test_a_file_gets_the_verdicts_of_a_judge_in_parts_of_any_size(rows_per_part,
     assert sum(summary.winners.values()) == 36
     assert not desk.parts.exists()
     assert desk.report["summary"] == summary.to_line()
-    assert desk.report["repaired"]["prompt: lone surrogates replaced by U+FFFD"] == 1
+    assert desk.report["repaired"]["prompt: what is not UTF-8 replaced by U+FFFD"] == 1
+    assert "repaired: prompt: what is not UTF-8 replaced by U+FFFD (1 rows)" in desk.report["summary"]
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "tsv", "json", "ndjson"])

@@ -130,7 +130,7 @@ def test_cells_that_are_no_texts_are_converted_and_reported(raw):
     assert report["repaired"] == {
         "response_a: int read as text": 1,
         "response_a: a list or record read as JSON": 1,
-        "response_a: lone surrogates replaced by U+FFFD": 1,
+        "response_a: what is not UTF-8 replaced by U+FFFD": 1,
         "response_a: bytes read as UTF-8": 1,
         "prompt: bool read as text": 1,
     }

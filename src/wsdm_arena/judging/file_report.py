@@ -1,7 +1,7 @@
 """What became of the rows of a command's files: counted, listed, and summed up in a line."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class FileSummary:
         num_rows_read_now: Rows that this call has read, by judge; the others were read before it.
         seconds: Wall clock of this call.
         seconds_reading: Of these, how long judges read, imports, loading and writing aside.
+        num_repaired: Rows by what was repaired of their texts.
         kept: Where readings are kept for another call, as the time was over before all was read; None: all was.
     """
 
@@ -47,6 +48,7 @@ class FileSummary:
     seconds: float
     seconds_reading: float = 0.0
     kept: Path | None = None
+    num_repaired: dict[str, int] = field(default_factory=dict)
 
     def to_line(self) -> str:
         """Sum up in one line."""
@@ -63,6 +65,7 @@ class FileSummary:
                 * bool(self.read_by)
             ),
             *([f"{lacking:,} without a judge's verdict, see {self.report_file}"] * bool(lacking)),
+            *(f"repaired: {what} ({count:,} rows)" for what, count in self.num_repaired.items()),
             *([f"the time was over; the same command goes on with {self.kept}"] * (self.kept is not None)),
             *([f"left out: {', '.join(self.left_out)}"] * bool(self.left_out)),
         ]
@@ -102,6 +105,11 @@ class FileReport:
         self._listed += listed[:room]
         self._num_unlisted += told["rows_not_listed"] + len(listed[room:])
 
+    @property
+    def num_repaired(self) -> dict[str, int]:
+        """Rows by what was repaired of their texts, the most frequent first."""
+        return dict(self._repaired.most_common())
+
     def to_dict(self, summary: FileSummary) -> dict[str, Any]:
         """Everything, as JSON can hold it."""
         return {
@@ -113,7 +121,7 @@ class FileReport:
             "winners": summary.winners,
             "read_by": summary.read_by,
             "without_verdict": summary.without_verdict,
-            "repaired": dict(self._repaired.most_common()),
+            "repaired": summary.num_repaired,
             "rows": self._listed,
             "rows_not_listed": self._num_unlisted,
         }

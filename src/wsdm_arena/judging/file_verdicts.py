@@ -69,6 +69,7 @@ class VerdictTable:
             num_rows_read_now=self._work.num_rows_read_now,
             seconds=seconds(),
             seconds_reading=self._work.seconds_reading,
+            num_repaired=report.num_repaired,
             kept=None if self._work.is_done else self._work.directory.path,
         )
         write_atomically(report_file, json.dumps(report.to_dict(summary), indent=2, ensure_ascii=False).encode())

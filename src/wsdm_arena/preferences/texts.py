@@ -34,7 +34,9 @@ def clean_texts(column: pd.Series, report: RowReport) -> list[str | None]:
 
 def clean_names(column: pd.Series, report: RowReport) -> list[str | None]:
     """The same for ids and names of models: whole numbers lose their ``.0``, and blank cells are null."""
-    texts = _clean_cells(column, _clean_name, report, report_kinds=("lone surrogates replaced by U+FFFD", _LOSSY_FLOAT))
+    texts = _clean_cells(
+        column, _clean_name, report, report_kinds=("what is not UTF-8 replaced by U+FFFD", _LOSSY_FLOAT)
+    )
     return [text if text is not None and text.strip() else None for text in texts]
 
 
@@ -116,7 +118,7 @@ def _clean_text(cell: Any, repairs: set[str]) -> str:
         text = _to_text(cell)
         repairs.add(f"{type(cell).__name__} read as text" if text != _UNREADABLE else _TOO_DEEP)
     if (valid := replace_surrogates(text)) != text:
-        repairs.add("lone surrogates replaced by U+FFFD")
+        repairs.add("what is not UTF-8 replaced by U+FFFD")
     return valid
 
 
