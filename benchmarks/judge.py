@@ -4,7 +4,7 @@
 
 Simulated test pairs, each with a number behind its answers so that no two are alike; the committed tiny Gemma under a
 random head; both orders, one core. The pipeline's way: read the table, name the pairs, build the token store, score the
-table. Ours: :func:`wsdm_arena.judging.file_judging.judge_files`, from the survey of the file to the last byte of the
+table. Ours: :func:`wsdm_arena.judging.files.judging.judge_files`, from the survey of the file to the last byte of the
 verdicts. Each run has a process of its own, whose imports are not timed; those of the ways alternate; medians. All
 probabilities are compared first. Then the peak memory of judging n and 4 n rows, as CSV. Prints one JSON object last.
 """
@@ -114,8 +114,8 @@ def score_as_the_pipeline(file: Path, folder: Path, scratch: Path) -> tuple[floa
 def judge_as_the_command(file: Path, folder: Path, scratch: Path) -> tuple[float, pd.DataFrame]:
     """Seconds, and probabilities by id."""
     from wsdm_arena.judging.exported import Placement
-    from wsdm_arena.judging.file_judging import FileOptions, judge_files
-    from wsdm_arena.judging.file_request import examine_inputs
+    from wsdm_arena.judging.files.judging import FileOptions, judge_files
+    from wsdm_arena.judging.files.request import examine_inputs
 
     output = scratch / "verdicts.parquet"
     options = FileOptions(placement=Placement(devices=("cpu",), max_tokens_per_batch=MAX_TOKENS))
@@ -132,7 +132,7 @@ def run_child(way: str, file: Path, folder: Path, scratch: Path) -> dict[str, fl
     """What a child does: one way, once; its seconds and its peak memory."""
     import torch
 
-    import wsdm_arena.judging.file_judging
+    import wsdm_arena.judging.files.judging
     import wsdm_arena.scoring.table_reader  # noqa: F401 (imports are not timed)
 
     torch.set_num_threads(1)

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 import wsdm_arena.__main__ as package_main
 from tests.judging.tiny_bundles import make_bundle, plain_pairs
 from wsdm_arena.cli.judge import judge
-from wsdm_arena.judging import file_judging
-from wsdm_arena.judging.file_report import FileSummary
+from wsdm_arena.judging.files import judging as file_judging
+from wsdm_arena.judging.files.report import FileSummary
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from wsdm_arena.cli.train import train
 from wsdm_arena.config import SimulationConfig
 from wsdm_arena.config.own_training import DEFAULTS, OwnTrainingConfig, resolve_own_training
-from wsdm_arena.judging.own_results import TrainedJudge
+from wsdm_arena.own_training.results import TrainedJudge
 from wsdm_arena.simulation import simulate_arena
 from wsdm_arena.simulation.backbones import BACKBONES
 
@@ -41,7 +41,7 @@ def asked(monkeypatch) -> list[dict]:
         baseline = {**ROW, "judge": "longer_wins", "stage": "baseline", "flip_rate": None}
         return TrainedJudge(output, (ROW, baseline), {"temperature": 1.5, "note": ""}, REPORT, Path("run"))
 
-    monkeypatch.setattr("wsdm_arena.judging.own_battles.train_judge", note)
+    monkeypatch.setattr("wsdm_arena.own_training.train.train_judge", note)
     return calls
 
 
@@ -248,7 +248,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(monkeypatch):
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("wsdm_arena.judging.own_battles.train_judge", interrupt)
+    monkeypatch.setattr("wsdm_arena.own_training.train.train_judge", interrupt)
     ended = CliRunner().invoke(train, ["--battles", "a.csv", "-o", "mine", "--backbone", "owner/model"])
     assert ended.exit_code == 130
     assert ended.output == "Stopped. The same command goes on where it was.\n"

@@ -7,9 +7,9 @@ import pytest
 from wsdm_arena.cli.train_card import write_own_card
 from wsdm_arena.config import HeadConfig
 from wsdm_arena.config.own_training import resolve_own_training
-from wsdm_arena.judging.own_results import CardContents
 from wsdm_arena.modeling.checkpoint import save_judge
 from wsdm_arena.modeling.judge import build_judge
+from wsdm_arena.own_training.results import CardContents
 from wsdm_arena.scoring.predictor import canonical_probabilities
 from wsdm_arena.simulation.backbones import BACKBONES
 

@@ -12,7 +12,7 @@ from wsdm_arena.cli.console import stop_resumable
 from wsdm_arena.errors import UserError
 
 if TYPE_CHECKING:
-    from wsdm_arena.judging.file_report import FileSummary
+    from wsdm_arena.judging.files.report import FileSummary
 
 
 @click.command(name="judge", no_args_is_help=True, context_settings={"max_content_width": 120})
@@ -174,13 +174,13 @@ def judge(files: tuple[str, ...], output: Path, **options: Any) -> None:
 
 def _judge(files: tuple[str, ...], output: Path, began: float, **options: Any) -> "FileSummary":
     from wsdm_arena.judging.bundle_places import require_bundles
-    from wsdm_arena.judging.file_request import examine_inputs
+    from wsdm_arena.judging.files.request import examine_inputs
 
     require_bundles(options["bundles"])
     inputs = examine_inputs(files, output)  # before torch is loaded, which takes seconds
 
     from wsdm_arena.judging.exported import Placement
-    from wsdm_arena.judging.file_judging import FileOptions, judge_files
+    from wsdm_arena.judging.files.judging import FileOptions, judge_files
 
     placement = Placement(
         devices=options["devices"] or ("auto",),
@@ -207,5 +207,5 @@ def _judge(files: tuple[str, ...], output: Path, began: float, **options: Any) -
 def _configure_logging(*, verbose: bool) -> None:
     """Warnings, and how far the work is where there is no terminal; everything if asked."""
     logging.basicConfig(format="%(message)s", level=logging.INFO if verbose else logging.WARNING, stream=sys.stderr)
-    for name in ("wsdm_arena.progress", "wsdm_arena.judging.file_judging"):
+    for name in ("wsdm_arena.progress", "wsdm_arena.judging.files.judging"):
         logging.getLogger(name).setLevel(logging.INFO)

@@ -16,7 +16,7 @@ from wsdm_arena.config.own_training import OwnTrainingConfig, OwnTrainingError, 
 from wsdm_arena.errors import UserError
 
 if TYPE_CHECKING:
-    from wsdm_arena.judging.own_results import CardContents, TrainedJudge
+    from wsdm_arena.own_training.results import CardContents, TrainedJudge
 
 _DEFAULT = OwnTrainingConfig()
 _OPTIONS = "the options"
@@ -142,7 +142,7 @@ def train(
     logging.getLogger("wsdm_arena").setLevel(logging.INFO)
     try:
         config = resolve_own_training(_layers(config_file, options))
-        from wsdm_arena.judging.own_battles import train_judge  # takes a second to import
+        from wsdm_arena.own_training.train import train_judge  # takes a second to import
 
         trained = train_judge(list(battles), output, config=config, work_dir=work_dir, write_card=_write_card)
     except (UserError, OSError) as error:

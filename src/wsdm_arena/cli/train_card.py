@@ -3,7 +3,7 @@
 from wsdm_arena.analysis.tables import JudgeAnalysis
 from wsdm_arena.cards.model_card import write_model_card
 from wsdm_arena.judging.model_card import describe_judge
-from wsdm_arena.judging.own_results import CardContents
+from wsdm_arena.own_training.results import CardContents
 
 
 def write_own_card(contents: CardContents) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from wsdm_arena.judging.file_request import FileJudgingError
+from wsdm_arena.judging.files.request import FileJudgingError
 from wsdm_arena.runs.files import MANIFEST
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 
 from wsdm_arena.config import ResolvedJudge
 from wsdm_arena.config.own_training import OwnTrainingConfig, OwnTrainingError
-from wsdm_arena.judging.own_checks import (
+from wsdm_arena.own_training.checks import (
     as_source,
     check_attention,
     check_backbone,
@@ -29,8 +29,8 @@ from wsdm_arena.judging.own_checks import (
     choose_devices,
     find_system_role,
 )
-from wsdm_arena.judging.own_request import DONE_KEYS, describe_request, find_done, note_done
-from wsdm_arena.judging.own_results import CardContents, TrainedJudge, count_rows, measure
+from wsdm_arena.own_training.request import DONE_KEYS, describe_request, find_done, note_done
+from wsdm_arena.own_training.results import CardContents, TrainedJudge, count_rows, measure
 from wsdm_arena.preferences.battles import BattleTables, build_battles
 from wsdm_arena.preferences.raw_tables import PathSpec, find_files, read_raw_tables
 from wsdm_arena.preferences.selection import select_teacher_rows

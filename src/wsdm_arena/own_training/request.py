@@ -11,7 +11,7 @@ from wsdm_arena import __version__
 from wsdm_arena.config import describe_effect
 from wsdm_arena.config.own_training import OwnTrainingConfig
 from wsdm_arena.errors import UserError
-from wsdm_arena.judging.own_checks import as_source
+from wsdm_arena.own_training.checks import as_source
 from wsdm_arena.preferences.battles import build_battles
 from wsdm_arena.runs.digests import DigestCache
 from wsdm_arena.runs.files import write_atomically
@@ -20,7 +20,7 @@ from wsdm_arena.runs.fingerprint import fingerprint, manifest_digest, table_dige
 _FORMAT = 1
 """Raised when the same options lead to another result."""
 DONE_KEYS = ("rows", "calibration", "report", "run_dir")
-"""What is kept of a finished training: fields of :class:`~wsdm_arena.judging.own_results.TrainedJudge`."""
+"""What is kept of a finished training: fields of :class:`~wsdm_arena.own_training.results.TrainedJudge`."""
 _DONE = "done.json"
 
 

@@ -11,13 +11,13 @@ import pyarrow as pa
 
 from wsdm_arena.columns import LABEL_COLUMNS
 from wsdm_arena.judging.cascade import state_verdicts
-from wsdm_arena.judging.file_parts import PartRows, stream_parts
-from wsdm_arena.judging.file_readings import FileWork
-from wsdm_arena.judging.file_report import BY_LENGTH, NO_LOGITS, NO_TIME, UNREADABLE, FileReport, FileSummary
-from wsdm_arena.judging.file_request import report_path
-from wsdm_arena.judging.parts import Reading as StoredReading
+from wsdm_arena.judging.files.parts import PartRows, stream_parts
+from wsdm_arena.judging.files.parts_directory import Reading as StoredReading
+from wsdm_arena.judging.files.readings import FileWork
+from wsdm_arena.judging.files.report import BY_LENGTH, NO_LOGITS, NO_TIME, UNREADABLE, FileReport, FileSummary
+from wsdm_arena.judging.files.request import report_path
+from wsdm_arena.judging.files.writing import writing_verdicts
 from wsdm_arena.judging.reading import JudgeWork, Reading
-from wsdm_arena.judging.verdict_files import writing_verdicts
 from wsdm_arena.judging.verdicts import Verdicts, mean_verdicts, read_probabilities, with_ties
 from wsdm_arena.preferences.raw_rows import FAULT_COLUMN, FILE_COLUMN, INTERNAL_COLUMNS, ROW_COLUMN
 from wsdm_arena.preferences.raw_tables import TEXT_COLUMNS

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsdm_arena.judging.exported import check_options, open_bundles, resolve_weights
-from wsdm_arena.judging.file_readings import FileOptions, FileWork
-from wsdm_arena.judging.file_report import FileSummary
-from wsdm_arena.judging.file_request import Inputs
-from wsdm_arena.judging.file_verdicts import VerdictTable
-from wsdm_arena.judging.parts import PartsDirectory
+from wsdm_arena.judging.files.parts_directory import PartsDirectory
+from wsdm_arena.judging.files.readings import FileOptions, FileWork
+from wsdm_arena.judging.files.report import FileSummary
+from wsdm_arena.judging.files.request import Inputs
+from wsdm_arena.judging.files.verdict_table import VerdictTable
 from wsdm_arena.judging.reading import Budget
 
 __all__ = ["FileOptions", "judge_files"]
@@ -34,7 +34,7 @@ def judge_files(
 
     Args:
         bundles: Directories of bundles.
-        inputs: Of :func:`~wsdm_arena.judging.file_request.examine_inputs`.
+        inputs: Of :func:`~wsdm_arena.judging.files.request.examine_inputs`.
         output: A file whose suffix says the format; replaced if it is there. ``<output>.report.json`` lists rows.
         options: How.
         began: When the time began to run, on ``time.monotonic``; None: now.

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from wsdm_arena.judging.file_request import FileJudgingError, InputFile, Inputs
+from wsdm_arena.judging.files.request import FileJudgingError, InputFile, Inputs
 from wsdm_arena.judging.pair_texts import PairTexts
 from wsdm_arena.preferences.raw_rows import FAULT_COLUMN, FILE_COLUMN, stream_frames
 from wsdm_arena.preferences.raw_tables import TEXT_COLUMNS

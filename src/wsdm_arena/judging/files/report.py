@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wsdm_arena.judging.file_parts import PartRows
+from wsdm_arena.judging.files.parts import PartRows
 from wsdm_arena.preferences.raw_rows import FAULT_COLUMN, replace_surrogates
 from wsdm_arena.preferences.row_report import MAX_LISTED_ROWS
 

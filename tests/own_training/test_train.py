@@ -12,12 +12,12 @@ import yaml
 from wsdm_arena.config import HeadConfig, SimulationConfig, TemplateConfig, TruncationConfig
 from wsdm_arena.config.own_training import DEFAULTS, OwnTrainingConfig, OwnTrainingError, resolve_own_training
 from wsdm_arena.judging.bundle import Bundle
-from wsdm_arena.judging.own_battles import train_judge
-from wsdm_arena.judging.own_results import TrainedJudge
 from wsdm_arena.modeling.attention import UnsupportedJudgeError
 from wsdm_arena.modeling.backbone_source import BackboneError
 from wsdm_arena.modeling.judge import build_judge
 from wsdm_arena.modeling.weight_files import WeightFileError
+from wsdm_arena.own_training.results import TrainedJudge
+from wsdm_arena.own_training.train import train_judge
 from wsdm_arena.preferences.folds import BattlesError
 from wsdm_arena.prompts.store import TokenStore
 from wsdm_arena.prompts.tokenizers import PromptError
@@ -132,7 +132,7 @@ def test_what_changes_no_result_changes_no_request_and_all_else_does(votes, trai
     def refuse(*_, **__):
         raise TrainsAnewError
 
-    monkeypatch.setattr("wsdm_arena.judging.own_battles.launch_training", refuse)
+    monkeypatch.setattr("wsdm_arena.own_training.train.launch_training", refuse)
     same = configure(launcher={"processes_per_node": 2}, training={"log_every_updates": 5})
     assert train_judge(votes, trained.bundle, config=same).was_done
     for change in (

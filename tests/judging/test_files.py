@@ -15,11 +15,11 @@ from tests.judging.tiny_bundles import odd_pairs, plain_pairs
 from wsdm_arena import Judge
 from wsdm_arena.columns import ORDERS
 from wsdm_arena.judging.exported import ExportedJudge, JudgeError, Placement
-from wsdm_arena.judging.file_judging import FileOptions, judge_files
-from wsdm_arena.judging.file_report import FileReport, FileSummary
-from wsdm_arena.judging.file_request import FileJudgingError, examine_inputs
-from wsdm_arena.judging.file_verdicts import VerdictTable
-from wsdm_arena.judging.parts import PartsDirectory
+from wsdm_arena.judging.files.judging import FileOptions, judge_files
+from wsdm_arena.judging.files.parts_directory import PartsDirectory
+from wsdm_arena.judging.files.report import FileReport, FileSummary
+from wsdm_arena.judging.files.request import FileJudgingError, examine_inputs
+from wsdm_arena.judging.files.verdict_table import VerdictTable
 from wsdm_arena.judging.reading import Budget
 from wsdm_arena.preferences import raw_rows
 from wsdm_arena.preferences.raw_rows import read_frame
@@ -250,7 +250,7 @@ def test_a_killed_command_goes_on_where_it_was(desk, expected, dies_after, loads
 def test_what_was_read_before_a_kill_is_not_loaded_for(desk, expected, monkeypatch, loads):
     file = desk.write(odd_pairs())
     with monkeypatch.context() as patched:
-        patched.setattr("wsdm_arena.judging.file_verdicts.VerdictTable.write", broken_disk)
+        patched.setattr("wsdm_arena.judging.files.verdict_table.VerdictTable.write", broken_disk)
         with pytest.raises(OSError, match="disk"):
             desk.judge(file)
     loads.clear()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wsdm_arena.judging.file_request import FileJudgingError
+from wsdm_arena.judging.files.request import FileJudgingError
 from wsdm_arena.processes.lock import LOCK_NAME, lock_directory
 from wsdm_arena.runs.files import replacing_file, write_atomically
 
