@@ -47,6 +47,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return GroupScheduling(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Let what tests print reach xdist's main process, which takes only valid Unicode."""
+    report.sections = [(name, _as_utf8(text)) for name, text in report.sections]
+    if report.longrepr is not None and _as_utf8(report.longreprtext) != report.longreprtext:
+        report.longrepr = _as_utf8(report.longreprtext)
+
+
+def _as_utf8(text: str) -> str:
+    return text.encode("utf-8", errors="backslashreplace").decode()
+
+
 def group_of(nodeid: str) -> str:
     """Tests of the same group share fixtures that are expensive."""
     file = nodeid.partition("::")[0]
