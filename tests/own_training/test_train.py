@@ -234,7 +234,7 @@ def test_a_kernel_and_a_family_that_cannot_run_are_refused_before_anything_is_do
         train_judge(votes, tmp_path / "mine", config=configure(judge={"attention": "flash_attention"}))
     shutil.copytree(BACKBONES / "gemma", tmp_path / "backbone")
     (tmp_path / "backbone" / "config.json").write_text('{"model_type": "of tomorrow"}')
-    with pytest.raises(UnsupportedJudgeError, match="no configuration of a transformers model"):
+    with pytest.raises(UnsupportedJudgeError, match="the model's configuration cannot be loaded"):
         train_judge(
             votes, tmp_path / "mine", config=configure(judge={"backbone": {"source": str(tmp_path / "backbone")}})
         )

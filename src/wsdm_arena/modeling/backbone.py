@@ -24,12 +24,12 @@ def load_config(source: str | Path, *, sliding_window: bool, revision: str | Non
     """Read a backbone's configuration and prepare it for packed reading, see :func:`prepare_config`.
 
     Raises:
-        UnsupportedJudgeError: There is none.
+        UnsupportedJudgeError: There is none, or the hub that should have it cannot be reached.
     """
     try:
         config = AutoConfig.from_pretrained(str(source), revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise UnsupportedJudgeError(f"{source}: no configuration of a transformers model: {error}") from error
+        raise UnsupportedJudgeError(f"{source}: the model's configuration cannot be loaded: {error}") from error
     prepare_config(config, sliding_window=sliding_window)
     return config
 
