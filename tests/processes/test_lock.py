@@ -3,12 +3,14 @@ import fcntl
 import json
 import logging
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from wsdm_arena.processes import lock as lock_module
@@ -68,7 +70,7 @@ def test_the_file_says_who_holds_the_lock_and_is_emptied_at_the_end(tmp_path):
     with lock_directory(tmp_path, 0):
         owner = read_owner(tmp_path)
         assert (owner.pid, owner.host) == (os.getpid(), socket.gethostname())
-        assert "pytest" in owner.command
+        assert owner.command == shlex.join(psutil.Process().cmdline())
         assert owner.since.endswith("+00:00")
         assert not owner.is_dead
         assert json.loads((tmp_path / ".lock").read_text())["boot_id"] == owner.boot_id
