@@ -92,6 +92,7 @@ def test_what_changes_an_answer_has_another_file(tmp_path):
         file_of(tmp_path, {"revision": "abc"}),
         file_of(tmp_path, {"engine": "transformers"}),
         file_of(tmp_path, {"max_model_tokens": 512}),
+        file_of(tmp_path, {"stop": ["\n"]}),
         file_of(tmp_path, seed=1),
         file_of(tmp_path, sampling={"temperature": 0.5}),
         file_of(tmp_path, sampling={"top_p": 0.5}),

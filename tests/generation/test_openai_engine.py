@@ -64,6 +64,12 @@ def test_a_request_is_one_user_turn_with_sampling_seed_and_key(monkeypatch):
     assert endpoint.headers[0]["authorization"] == "Bearer secret"
 
 
+def test_stop_texts_are_handed_on():
+    with serve({}) as endpoint:
+        ask(endpoint.url, ["hello"], stop=["\n", "END"])
+    assert endpoint.bodies[0]["stop"] == ["\n", "END"]
+
+
 @pytest.mark.parametrize("value", [None, "", "  "])
 def test_a_missing_key_is_said_before_any_request(monkeypatch, value):
     monkeypatch.delenv("HOST_KEY", raising=False)

@@ -32,10 +32,14 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def answer(model_dir, prompts=PROMPTS, *, seeds=None, batch=3, temperature=0.7, top_p=0.9, max_tokens=12, limit=None):
+def answer(
+    model_dir, prompts=PROMPTS, *, seeds=None, batch=3, temperature=0.7, top_p=0.9, max_tokens=12, limit=None, stop=()
+):
     """Answer in this process; by prompt."""
     engine = {"revision": None, "trust_remote_code": False, "max_model_len": limit, "dtype": "auto"}
-    sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+    sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens} | (
+        {"stop": list(stop)} if stop else {}
+    )
     job = Job(model_dir, engine, sampling, batch, "", "")
     seeds = seeds or range(100, 100 + len(prompts))
     requests = [{"request_id": p, "prompt": p, "seed": seed} for p, seed in zip(prompts, seeds, strict=True)]
@@ -55,6 +59,17 @@ def test_answers_do_not_depend_on_who_else_is_in_the_batch(model_dir):
     assert len({text for text, _, _ in together.values()}) == len(PROMPTS)
     reordered = list(reversed(PROMPTS))
     assert answer(model_dir, reordered, seeds=range(105, 99, -1)) == together
+
+
+@pytest.mark.parametrize("batch", [1, 6])
+def test_an_answer_ends_before_the_first_of_its_stop_texts(model_dir, batch):
+    whole = {prompt: text for prompt, (text, _, _) in answer(model_dir).items()}
+    chosen = max(whole, key=lambda prompt: len(whole[prompt]))
+    stop = whole[chosen][len(whole[chosen]) // 2 :][:3]
+    stopped = answer(model_dir, batch=batch, stop=["never written by anyone", stop])
+    assert stopped[chosen][1] == "stop"
+    for prompt, text in whole.items():
+        assert stopped[prompt][0] == text.partition(stop)[0], "the others go on, up to the same text"
 
 
 def test_another_seed_gives_another_answer_and_temperature_zero_the_likeliest(model_dir):

@@ -80,6 +80,9 @@ class AnswerModelConfig(StrictConfig):
     """Run Python code that comes with the weights."""
     max_model_tokens: int | None = Field(default=None, ge=16)
     """Longest sequence, prompt and answer; null: as the model says."""
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=(), max_length=4)
+    """Texts that end an answer and are not part of it, such as a line break for a base model, which knows no end of
+    turn. The ``simulator`` needs none."""
     base_url: str | None = None
     """Of the endpoint, such as ``https://host/v1``; ``openai`` only."""
     api_key_variable: Annotated[str | None, WITHOUT_EFFECT] = None
@@ -92,9 +95,11 @@ class AnswerModelConfig(StrictConfig):
     """Delete the model from the hub's cache once all its answers are there."""
 
     @model_validator(mode="after")
-    def _endpoint_is_known(self) -> "AnswerModelConfig":
+    def _settings_fit_the_engine(self) -> "AnswerModelConfig":
         if (self.engine == "openai") != (self.base_url is not None):
             raise ValueError("base_url belongs to engine: openai, which needs one")
+        if self.stop and self.engine == "simulator":
+            raise ValueError("stop is for engines that generate; the simulator knows where its answers end")
         return self
 
 

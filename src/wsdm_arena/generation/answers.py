@@ -136,6 +136,8 @@ def answer_identity(name: str, generation: GenerationConfig) -> Mapping[str, Any
     }
     if model.dtype != "auto":  # answers of before there was a choice stay valid
         identity["dtype"] = model.dtype
+    if model.stop:
+        identity["stop"] = list(model.stop)
     return identity
 
 

@@ -151,6 +151,7 @@ class OpenAIEngine:
                     top_p=self._sampling.top_p,
                     max_tokens=self._sampling.max_new_tokens,
                     seed=request.seed,
+                    stop=list(self._model.stop) or openai.omit,
                 )
             completion = _Completion.model_validate_json(response.content)
         except (TimeoutError, openai.APITimeoutError):

@@ -85,6 +85,7 @@ class _Generator:
 
     def __init__(self, job: Job) -> None:
         self._sampling, self._batch_size = job.sampling, job.batch_requests or 1
+        self._stop: list[str] = job.sampling.get("stop", [])
         limit = job.engine["max_model_len"]
         source = {key: value for key, value in job.engine.items() if key not in ("max_model_len", "dtype")}
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -143,11 +144,13 @@ class _Generator:
             attention_mask=torch.tensor(mask, device=self._device),
             max_new_tokens=min(self._sampling["max_tokens"], self.max_length - width),
             logits_processor=samplers,
+            **({"stop_strings": self._stop, "tokenizer": self._tokenizer} if self._stop else {}),
         )
         for row in generated[:, width:].tolist():
             end = next((position for position, token_id in enumerate(row) if token_id in self._end_ids), None)
             text = str(self._tokenizer.decode(row[:end], skip_special_tokens=True))
-            yield text, "length" if end is None else "stop"
+            ends = [position for stop in self._stop if (position := text.find(stop)) >= 0]
+            yield text[: min(ends, default=None)], "length" if end is None and not ends else "stop"
 
 
 def _end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -58,6 +58,7 @@ def vllm_engine(
             "max_model_len": model.max_model_tokens,
             "dtype": model.dtype,
         },
+        stop=model.stop,
         batch_requests=None,
         grace_s=generation.vllm.stop_grace_s,
         on_cpu=_on_cpu(model, generation.vllm),

@@ -32,7 +32,7 @@ class Job:
     Attributes:
         model: Directory or hub name.
         engine: Keyword arguments for whatever loads the model.
-        sampling: ``temperature``, ``top_p``, ``max_tokens``.
+        sampling: ``temperature``, ``top_p``, ``max_tokens``; ``stop``, texts that end an answer, where there are any.
         batch_requests: Requests in a batch; None: the worker's choice.
         requests: File to read: ``{"request_id", "prompt", "seed"}`` a line.
         answers: File to append to: ``{"request_id", "text", "finish_reason", "error"}`` a line.

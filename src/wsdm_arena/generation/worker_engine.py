@@ -38,6 +38,7 @@ class WorkerKind:
         command: What each is started with, the job file's path aside.
         environments: Variables of each worker; as many as there are workers.
         engine: See :class:`~wsdm_arena.generation.vllm_worker.Job`.
+        stop: Texts that end an answer.
         batch_requests: Requests in a batch; None: the worker's choice.
         grace_s: How long a worker may take to stop.
         on_cpu: See :class:`~wsdm_arena.generation.vllm_worker.Job`.
@@ -49,6 +50,7 @@ class WorkerKind:
     engine: Mapping[str, Any]
     batch_requests: int | None
     grace_s: float
+    stop: Sequence[str] = ()
     on_cpu: Mapping[str, Any] = field(default_factory=dict)
     explain: Callable[[Sequence[str]], str | None] = lambda lines: None
 
@@ -73,6 +75,7 @@ class WorkerEngine:
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_new_tokens,
+            **({"stop": list(kind.stop)} if kind.stop else {}),
         }
 
     def answer(self, requests: Sequence[AnswerRequest], on_answer: Callable[[Answer], None]) -> None:
@@ -164,6 +167,7 @@ def transformers_engine(
             "max_model_len": model.max_model_tokens,
             "dtype": model.dtype,
         },
+        stop=model.stop,
         batch_requests=model.max_concurrency,
         grace_s=_TRANSFORMERS_GRACE_S,
     )
