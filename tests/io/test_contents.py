@@ -53,6 +53,8 @@ def test_an_entry_that_nothing_was_saved_to_has_no_versions(tmp_path):
 
 @pytest.mark.parametrize("kind", [RawTableDataset, RawShardsDataset])
 def test_raw_files_are_those_that_are_there(kind, tmp_path):
+    tmp_path = tmp_path / "01_raw"
+    tmp_path.mkdir()
     dataset = kind(filepath=str(tmp_path / "*.parquet"), required=False)
     assert files_of(dataset) == dataset.present_files() == dataset.simulated_files() == []
     assert "`kedro run --pipelines simulated_arena`" in dataset.describe_absence()

@@ -101,14 +101,20 @@ def test_simulating_into_anything_but_one_file_is_refused(tmp_path, name):
 
 def test_a_missing_file_is_named_with_where_it_comes_from(tmp_path):
     with pytest.raises(DatasetError) as refusal:
-        _dataset(tmp_path / "train.parquet").load()
+        _dataset(tmp_path / "01_raw" / "train.parquet").load()
     for part in (
-        f"{tmp_path}/train.parquet: no such file",
+        f"{tmp_path}/01_raw/train.parquet: no such file",
         "https://www.kaggle.com/competitions/wsdm-cup-multilingual-chatbot-arena",
         "kedro run --pipelines simulated_arena",
         "--params raw.train=",
     ):
         assert part in str(refusal.value)
+
+
+def test_of_a_missing_file_of_ones_own_the_path_is_to_be_corrected(tmp_path):
+    with pytest.raises(DatasetError, match=r"mine\.csv: no such file\. Correct the path in raw\.train") as refusal:
+        _dataset(tmp_path / "mine.csv").load()
+    assert "simulated_arena" not in str(refusal.value)
 
 
 def test_an_unreadable_file_is_named(tmp_path):

@@ -33,6 +33,12 @@ def test_a_saved_judge_comes_back(family, make, tmp_path, batch):
         assert loaded.head.config == judge.head.config
 
 
+def test_weights_are_as_readable_as_the_other_files(saved):
+    _, folder = saved
+    modes = {path.name: oct(path.stat().st_mode) for path in folder.iterdir()}
+    assert len(set(modes.values())) == 1, modes
+
+
 def test_the_directory_says_what_it_is(saved):
     _, path = saved
     assert sorted(file.name for file in path.iterdir()) == [

@@ -135,3 +135,13 @@ def test_the_simulator_replaces_no_file_of_the_user_and_all_are_named(plan, tmp_
     for name in ("test.parquet was not written", "train.parquet was not written", "llama holds model.safetensors"):
         assert any(name in problem for problem in problems)
     assert check_simulator(plan()) == []
+
+
+def test_the_simulator_does_not_write_where_the_user_says_that_battles_are(plan, tmp_path):
+    misspelt = tmp_path.parent / "nosuch.csv"
+    entries = {"train_table": {"filepath": str(misspelt)}}
+    problems = check_simulator(plan(pipeline="simulated_arena", entries=entries))
+    assert problems == [
+        f"train_table: {misspelt} is a path of your own, and the simulated arena writes below {tmp_path} only; leave "
+        "raw.* away to simulate"
+    ]

@@ -34,9 +34,9 @@ def print_json_line(content: Any) -> None:
     click.echo(json.dumps(content, default=_plain))
 
 
-def stop_resumable() -> NoReturn:
+def stop_resumable(where: str = "where it was") -> NoReturn:
     """End a command that Ctrl-C has stopped and that keeps what it has done."""
-    click.echo("Stopped. The same command goes on where it was.", err=True)
+    click.echo(f"Stopped. The same command goes on {where}.", err=True)
     sys.exit(_INTERRUPTED)
 
 

@@ -148,7 +148,7 @@ def train(
     except (UserError, OSError) as error:
         raise click.ClickException(_in_own_words(str(error))) from None
     except KeyboardInterrupt:
-        stop_resumable()
+        stop_resumable("from the last state that was saved (every training.checkpoint.every_minutes)")
     _show(trained)
 
 

@@ -46,6 +46,17 @@ class RawDataset(AbstractDataset[Saved, Loaded]):
         """
         return find_files(self._filepath, relative_to=find_kedro_project(Path.cwd()) or Path.cwd())
 
+    @property
+    def filepath(self) -> str | list[str]:
+        """As the catalog says it."""
+        return self._filepath
+
+    def is_inside(self, folder: Path) -> bool:
+        """Whether everything that the entry names lies below a folder, there or not."""
+        project = find_kedro_project(Path.cwd()) or Path.cwd()
+        paths = self._filepath if isinstance(self._filepath, list) else [self._filepath]
+        return all((project / path).resolve().is_relative_to(folder.resolve()) for path in paths)
+
     def present_files(self) -> list[Path]:
         """All files; none where one is missing."""
         try:

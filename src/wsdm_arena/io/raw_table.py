@@ -37,6 +37,8 @@ _CURES = (
     "`kedro run --pipelines simulated_arena` writes simulated ones; "
     "--params raw.train=<files> (or raw.test, raw.collected_pairs) reads files of your own."
 )
+_OWN_CURES = "Correct the path in raw.train, raw.test or raw.collected_pairs (of make: BATTLES, TEST or COLLECTED)."
+_RAW_LAYER = "01_raw"
 
 
 class RawTableDataset(RawDataset[pd.DataFrame, pd.DataFrame]):
@@ -65,8 +67,9 @@ class RawTableDataset(RawDataset[pd.DataFrame, pd.DataFrame]):
 
     @property
     def cures(self) -> str:
-        """Names the contest's page and the simulated arena."""
-        return _CURES
+        """Of a file that the user names: its path. Else the contest's page and the simulated arena are named."""
+        is_named_by_user = isinstance(self._filepath, list) or _RAW_LAYER not in Path(str(self._filepath)).parts
+        return _OWN_CURES if is_named_by_user else _CURES
 
     def load(self) -> pd.DataFrame:
         """Read all files.

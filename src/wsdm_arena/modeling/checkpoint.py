@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import PreTrainedConfig
 
 from wsdm_arena.config import HeadConfig
@@ -38,6 +38,7 @@ from wsdm_arena.modeling.weight_files import (
     WeightFileError,
     find_weight_files,
     open_weights,
+    save_tensors,
     without_values,
     write_weights,
 )
@@ -123,7 +124,7 @@ def save_judge_state(
     backbone, classifier = _split(state)
     with replacing_directory(directory) as partial:
         _write_backbone(partial, backbone, config)
-        save_file(classifier, partial / HEAD)
+        save_tensors(classifier, partial / HEAD)
         copy_tokenizer(tokenizer_dir, partial)
         own = {
             "format": FORMAT,

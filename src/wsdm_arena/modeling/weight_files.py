@@ -120,10 +120,23 @@ def write_weights(
     """
     plan = split_torch_state_dict_into_shards(dict(like), max_shard_size=max_shard_size)
     for name, keys in plan.filename_to_tensors.items():
-        save_file({key: state[key].contiguous() for key in keys}, directory / name, metadata={"format": "pt"})
+        save_tensors({key: state[key].contiguous() for key in keys}, directory / name)
     if plan.is_sharded:
         index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
         (directory / f"model{SAFETENSORS}{INDEX_SUFFIX}").write_text(json.dumps(index, indent=2, sort_keys=True))
+
+
+def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Write one safetensors file that is as readable as any other: by itself safetensors lets nobody but its owner.
+
+    Args:
+        tensors: Dense and contiguous.
+        path: Is replaced.
+    """
+    path.touch()
+    mode = path.stat().st_mode & 0o777  # as this process's umask has it
+    save_file(dict(tensors), path, metadata={"format": "pt"})
+    path.chmod(mode)
 
 
 def _is_index_of(index: Path, suffixes: tuple[str, ...]) -> bool:

@@ -23,6 +23,12 @@ def check_simulator(run: PlannedRun) -> list[str]:
     for name in sorted(written & set(run.outputs)):
         dataset = run.catalog[name]
         if isinstance(dataset, RawTableDataset | RawShardsDataset):
+            if not dataset.is_inside(run.data_root):
+                problems.append(
+                    f"{name}: {dataset.filepath} is a path of your own, and the simulated arena writes below "
+                    f"{run.data_root} only; leave raw.* away to simulate"
+                )
+                continue
             try:
                 dataset.check_writable()
             except DatasetError as error:
