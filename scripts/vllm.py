@@ -46,8 +46,7 @@ def main() -> None:
     if found is None and is_of_somebody_else():
         return
     announce(build)
-    create_environment()
-    write_stamp({**wanted, "requirements": UNFINISHED})
+    create_environment(wanted)
     install(build)
     print("Trying to import it.", flush=True)
     if problem := import_problem():
@@ -142,12 +141,19 @@ def announce(build: str) -> None:
         raise SetupError(f"only {free:.1f} GB are free on the disk of {ROOT}, {DISK_GB[build]:g} GB are needed")
 
 
-def create_environment() -> None:
-    """Create ``.venv-vllm`` without packages, whatever was left there by this script."""
+def create_environment(stamp: dict[str, str]) -> None:
+    """Create ``.venv-vllm`` without packages, whatever was left there by this script.
+
+    Args:
+        stamp: What it is made for.
+    """
     # Not necessarily sys.executable: the environment must outlive .venv.
     maker = os.path.realpath(sys.executable) if sys.prefix != sys.base_prefix else sys.executable
     STAMP.unlink(missing_ok=True)  # first of all: it must not vouch for what is half removed
-    subprocess.run([maker, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
+    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+    ENVIRONMENT.mkdir(exist_ok=True)
+    write_stamp({**stamp, "requirements": UNFINISHED})  # before anything else: it is ours, however this ends
+    subprocess.run([maker, "-m", "venv", str(ENVIRONMENT)], check=True)
 
 
 def install(build: str) -> None:

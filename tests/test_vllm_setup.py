@@ -32,10 +32,10 @@ def steps(script, monkeypatch) -> list[str]:
     """What the script does, in short; nothing is installed, and the import succeeds."""
     steps: list[str] = []
 
-    def create() -> None:
+    def create(stamp: dict[str, str]) -> None:
         steps.append("anew")
-        script.STAMP.unlink(missing_ok=True)
         (script.ENVIRONMENT / "bin").mkdir(parents=True, exist_ok=True)
+        script.write_stamp({**stamp, "requirements": script.UNFINISHED})
         python = script.ENVIRONMENT / "bin" / "python"
         python.write_text("#!/bin/sh\nexit 0\n")
         python.chmod(0o755)
@@ -94,6 +94,18 @@ def test_a_named_index_is_where_torch_comes_from(script, steps, monkeypatch):
     monkeypatch.setenv("TORCH_INDEX_URL", "https://example.org/cpu")
     script.main()
     assert steps[1] == "install torch==2.13.0 --index-url https://example.org/cpu"
+
+
+def test_an_environment_that_is_interrupted_while_it_is_created_is_known_as_ours(script, monkeypatch):
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    (script.ENVIRONMENT / "bin").mkdir(parents=True)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(script.subprocess, "run", stop)
+        with pytest.raises(KeyboardInterrupt):
+            script.create_environment(script.describe("CPU"))
+    assert script.read_stamp() == {**script.describe("CPU"), "requirements": script.UNFINISHED}
 
 
 def test_an_interrupted_or_broken_environment_is_made_anew(script, steps, monkeypatch):

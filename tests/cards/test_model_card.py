@@ -385,7 +385,9 @@ def test_layouts_and_systems_change_what_is_shown():
     system = write_model_card(card(judge=judge(system_role=True), architecture="Gemma2ForSequenceClassification"))
     assert "system:\n\n```text\nWhich?\n```" in system
     assert "reads this directory as `Gemma2ForSequenceClassification`" in system
-    assert "Do not use its verdicts" in write_model_card(card(is_simulated=True))
+    assert "and so is its tiny backbone" in write_model_card(card(is_simulated=True))
+    pretrained = write_model_card(card(is_simulated=True, is_pretrained=True))
+    assert "**Do not use its verdicts.** Its battles are simulated. It shows" in pretrained
 
 
 def card_about(name: str) -> str:

@@ -70,6 +70,12 @@ def test_stop_texts_are_handed_on():
     assert endpoint.bodies[0]["stop"] == ["\n", "END"]
 
 
+def test_an_answer_that_begins_with_a_stop_text_is_an_empty_answer():
+    with serve({"hello": lambda handler, attempt: handler.send(200, completion(""))}) as endpoint:
+        assert ask(endpoint.url, ["hello"], stop=["\n"])["hello"] == Answer("hello", "", "stop")
+    assert endpoint.tries == {"hello": 1}
+
+
 @pytest.mark.parametrize("value", [None, "", "  "])
 def test_a_missing_key_is_said_before_any_request(monkeypatch, value):
     monkeypatch.delenv("HOST_KEY", raising=False)

@@ -72,6 +72,11 @@ def test_an_answer_ends_before_the_first_of_its_stop_texts(model_dir, batch):
         assert stopped[prompt][0] == text.partition(stop)[0], "the others go on, up to the same text"
 
 
+def test_a_stop_text_is_not_looked_for_in_the_prompt(model_dir):
+    whole = answer(model_dir, ["a prompt with words"])
+    assert answer(model_dir, ["a prompt with words"], stop=["with words", "user"]) == whole
+
+
 def test_another_seed_gives_another_answer_and_temperature_zero_the_likeliest(model_dir):
     warm = [answer(model_dir, PROMPTS[:1], seeds=[seed], temperature=2.0, top_p=1.0) for seed in range(6)]
     assert len({str(each) for each in warm}) == 6

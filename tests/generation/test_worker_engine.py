@@ -43,7 +43,7 @@ def ask(config, prompts, *, on_answer=None, log_folder=None):
 
 
 def test_a_model_is_loaded_once_for_all_rounds_with_what_the_configuration_says(tmp_path, log):
-    config = stub_vllm_config(revision="abc", max_model_tokens=2048)
+    config = stub_vllm_config(revision="abc", max_model_tokens=2048, stop=["\n", "END"])
     requests = make_requests(3, ["first"])
     requests = requests.drop_duplicates(["round", "prompt_group"])
     table = generate_answers(requests, config, folder=tmp_path / "answers", engines=default_engines())
@@ -64,6 +64,7 @@ def test_a_model_is_loaded_once_for_all_rounds_with_what_the_configuration_says(
     seeds = {row.prompt: request_seed(config.seed, row.request_id) for row in requests.itertuples()}
     for entry in asked:
         expected = {"temperature": 0.7, "top_p": 0.9, "max_tokens": 4096, "seed": seeds[entry["prompt"]]}
+        expected["stop"] = ["\n", "END"]
         assert entry["sampling"] == expected
     assert table["text"].tolist() == [f"{prompt} -> {seeds[prompt]}" for prompt in requests["prompt"]]
     assert processes_with("STUB_LOG", str(log)) == []

@@ -74,7 +74,8 @@ class ModelCard:
         truncation: Limits of a battle's length.
         backbone: Where the backbone comes from; None if that is not known.
         base_model: Its name at the Hugging Face Hub; None for one from elsewhere.
-        is_simulated: Whether data and backbone are those of the simulated arena.
+        is_simulated: Whether the data are those of the simulated arena.
+        is_pretrained: Whether the backbone is a language model, and not one of the simulated arena's.
         training: What it was trained on.
         scores: Rows of the scoreboard: its own, those of a variant that saw fewer battles, baselines.
         calibration: Its temperature.
@@ -103,6 +104,7 @@ class ModelCard:
     backbone: Source | None = None
     base_model: str | None = None
     is_simulated: bool = False
+    is_pretrained: bool = False
     training: Sequence[TrainingPart] = ()
     scores: Sequence[Mapping[str, Any]] = ()
     sources: Sequence[Source] = ()

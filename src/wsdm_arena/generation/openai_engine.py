@@ -171,9 +171,10 @@ class OpenAIEngine:
         choice = completion.choices[0]
         if choice.finish_reason not in ("stop", "length"):
             raise _TryFailedError(f"the answer ended with finish_reason {choice.finish_reason!r}", may_pass=False)
-        if not (choice.message.content or "").strip():
+        is_stopped = bool(self._model.stop) and choice.finish_reason == "stop"  # perhaps by its first characters
+        if not (choice.message.content or "").strip() and not is_stopped:
             raise _TryFailedError("the answer has no text", may_pass=True)
-        return Answer(request.request_id, choice.message.content, cast(FinishReason, choice.finish_reason))
+        return Answer(request.request_id, choice.message.content or "", cast(FinishReason, choice.finish_reason))
 
 
 def _wait_for(arrived: "queue.SimpleQueue[Answer | Exception]") -> Answer | Exception:

@@ -19,6 +19,8 @@ from transformers import (
     LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
     TemperatureLogitsWarper,
     TopPLogitsWarper,
 )
@@ -62,6 +64,25 @@ class SeededSampler(LogitsProcessor):
         drawn = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
         only = torch.full_like(scores, -torch.inf).scatter_(1, drawn.clamp(max=scores.shape[1] - 1), 0.0)
         return cast(torch.FloatTensor, only)
+
+
+class StopTexts(StoppingCriteria):
+    """Ends a row whose answer holds one of some texts; transformers' own would look for them in the prompt, too.
+
+    Args:
+        tokenizer: Of the model.
+        texts: That end an answer.
+        width: Tokens of a padded prompt.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], width: int) -> None:
+        self._tokenizer, self._texts, self._width = tokenizer, texts, width
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **_: Any) -> torch.BoolTensor:
+        """Which rows are done, ``(rows,)``."""
+        answers = self._tokenizer.batch_decode(input_ids[:, self._width :], skip_special_tokens=True)
+        done = [any(text in answer for text in self._texts) for answer in answers]
+        return cast(torch.BoolTensor, torch.tensor(done, device=input_ids.device))
 
 
 def answer_with_transformers(job: Job, requests: list[Request], record: RecordAnswer) -> None:
@@ -144,7 +165,7 @@ class _Generator:
             attention_mask=torch.tensor(mask, device=self._device),
             max_new_tokens=min(self._sampling["max_tokens"], self.max_length - width),
             logits_processor=samplers,
-            **({"stop_strings": self._stop, "tokenizer": self._tokenizer} if self._stop else {}),
+            stopping_criteria=StoppingCriteriaList([StopTexts(self._tokenizer, self._stop, width)] * bool(self._stop)),
         )
         for row in generated[:, width:].tolist():
             end = next((position for position, token_id in enumerate(row) if token_id in self._end_ids), None)

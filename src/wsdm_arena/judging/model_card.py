@@ -81,6 +81,7 @@ def describe_judge(
         backbone=source_of_package(package) if package else source_of_backbone(judge.judge, name, revision, sources),
         base_model=name,
         is_simulated=bool(sources and sources.simulated),
+        is_pretrained=package is not None or name is not None,
         training=training,
         scores=scores,
         calibration=_describe_calibration(calibration, analysis),

@@ -71,9 +71,16 @@ class LLM:
             assert (ids[0], ids[-1]) == (1, 2)
             assert not {1, 2} & set(ids[1:-1])
             conversations.append([{"role": "user", "content": "".join(map(chr, ids[1:-1]))}])
-        return self.chat(conversations, parameters, use_tqdm)
+        return self._answer(conversations, parameters)
 
     def chat(self, conversations: list, parameters: list, use_tqdm: bool) -> list:
+        """As told in texts, in which control tokens would be read as such."""
+        assert not any(
+            token in turns[0]["content"] for turns in conversations for token in Tokenizer.all_special_tokens
+        )
+        return self._answer(conversations, parameters)
+
+    def _answer(self, conversations: list, parameters: list) -> list:
         prompts = [turns[0]["content"] for turns in conversations]
         if any(len(prompt) > LONGEST_PROMPT for prompt in prompts):
             refusal = ValueError if "old" in MANNERS else VLLMClientError
