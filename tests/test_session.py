@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 import pytest
+from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 from wsdm_arena.session import UpToDateSession
@@ -50,6 +51,16 @@ def test_a_second_run_at_the_same_time_is_refused_and_the_lock_is_let_go(tmp_pat
         run.run()
     with lock_directory(tmp_path, wait_s=0):
         pass
+
+
+def test_an_interrupted_run_says_that_the_same_command_goes_on(tmp_path, monkeypatch, caplog):
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(KedroSession, "run", interrupt)
+    with session(data_root=str(tmp_path)) as run, pytest.raises(KeyboardInterrupt):
+        run.run()
+    assert "The same command goes on" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Kedro's session, but one run at a time in a data folder, and one that runs what is not up to date."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from wsdm_arena.errors import UserError
 from wsdm_arena.freshness.runner import UpToDateRunner
 from wsdm_arena.processes.lock import lock_directory
 from wsdm_arena.runs.entry_names import untranscoded
+
+logger = logging.getLogger(__name__)
 
 _FILTERS = ("tags", "node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs")
 
@@ -51,7 +54,13 @@ class UpToDateSession(KedroSession):
         ):
             if runner is None or type(runner) is SequentialRunner:
                 runner = UpToDateRunner(data_root, self._git_commit())
-            return super().run(pipeline_names=names, tags=tags, runner=runner, **options)
+            try:
+                return super().run(pipeline_names=names, tags=tags, runner=runner, **options)
+            except KeyboardInterrupt:
+                logger.warning(
+                    "Stopped. The same command goes on: what is done is kept, a training from its last state"
+                )
+                raise
 
     def _check_selection(self, names: list[str], options: dict[str, Any]) -> None:
         """Name what does not exist, where Kedro would show a traceback."""
