@@ -25,8 +25,7 @@ from safetensors.torch import load_file
 from wsdm_arena.config import HeadConfig, StrictConfig, TemplateConfig, TruncationConfig, TruncationPolicy
 from wsdm_arena.config.export import Layout
 from wsdm_arena.config.judges import AttentionName
-from wsdm_arena.errors import UserError
-from wsdm_arena.judging.bundle_places import newest_version
+from wsdm_arena.judging.bundle_places import BundleError, newest_version
 from wsdm_arena.judging.hugging_face import write_model_directory
 from wsdm_arena.modeling.attention import UnsupportedJudgeError
 from wsdm_arena.modeling.backbone import as_dtype
@@ -56,10 +55,6 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 FUSED = "fused"
 FUSED_DTYPE = torch.float16
 """What the inference layout is stored in, whatever the checkpoint's type."""
-
-
-class BundleError(UserError, RuntimeError):
-    """A bundle is half written, damaged, or something else."""
 
 
 class BundlePrompt(StrictConfig):

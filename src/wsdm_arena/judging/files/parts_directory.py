@@ -23,7 +23,7 @@ from wsdm_arena.runs.files import replacing_file, write_atomically
 
 logger = logging.getLogger(__name__)
 
-Reading = dict[str, npt.NDArray[Any]]
+StoredReading = dict[str, npt.NDArray[Any]]
 """Arrays by name, each with one entry a row of the part."""
 
 LOCK_WAIT_S = 5.0
@@ -85,7 +85,7 @@ class PartsDirectory:
         except OSError as error:
             logger.warning("%s cannot be removed: %s", self.path, error.strerror or error)
 
-    def write(self, judge: int, part: int, reading: Reading, *, is_complete: bool) -> None:
+    def write(self, judge: int, part: int, reading: StoredReading, *, is_complete: bool) -> None:
         """Keep what a judge said of a part.
 
         Args:
@@ -98,7 +98,7 @@ class PartsDirectory:
             own = {_IS_COMPLETE: np.array(is_complete), _REQUEST_DIGEST: np.array(self._request_digest)}
             np.savez(stream, **own, **reading)  # type: ignore[arg-type]
 
-    def read(self, judge: int, part: int, num_rows: int) -> Reading | None:
+    def read(self, judge: int, part: int, num_rows: int) -> StoredReading | None:
         """What a judge said of a part; None where it has said nothing, or the file is damaged."""
         found = self._load(judge, part, num_rows)
         return None if found is None else found[0]
@@ -108,7 +108,7 @@ class PartsDirectory:
         found = self._load(judge, part, num_rows)
         return found is not None and found[1]
 
-    def _load(self, judge: int, part: int, num_rows: int) -> tuple[Reading, bool] | None:
+    def _load(self, judge: int, part: int, num_rows: int) -> tuple[StoredReading, bool] | None:
         path = self._file(judge, part)
         try:
             with np.load(path, allow_pickle=False) as arrays:

@@ -15,8 +15,7 @@ from wsdm_arena.columns import ORDERS
 from wsdm_arena.judging.cascade import read_first, read_second
 from wsdm_arena.judging.exported import ExportedJudge, JudgeError, Placement
 from wsdm_arena.judging.files.parts import Part, PartRows, plan_parts, stream_parts
-from wsdm_arena.judging.files.parts_directory import PartsDirectory
-from wsdm_arena.judging.files.parts_directory import Reading as StoredReading
+from wsdm_arena.judging.files.parts_directory import PartsDirectory, StoredReading
 from wsdm_arena.judging.files.request import Inputs
 from wsdm_arena.judging.reading import (
     BatchReader,

@@ -12,7 +12,7 @@ import pyarrow as pa
 from wsdm_arena.columns import LABEL_COLUMNS
 from wsdm_arena.judging.cascade import state_verdicts
 from wsdm_arena.judging.files.parts import PartRows, stream_parts
-from wsdm_arena.judging.files.parts_directory import Reading as StoredReading
+from wsdm_arena.judging.files.parts_directory import StoredReading
 from wsdm_arena.judging.files.readings import FileWork
 from wsdm_arena.judging.files.report import BY_LENGTH, NO_LOGITS, NO_TIME, UNREADABLE, FileReport, FileSummary
 from wsdm_arena.judging.files.request import report_path
