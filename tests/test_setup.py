@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -87,6 +87,7 @@ def steps(setup_script, monkeypatch) -> list[str]:
         steps.append("anew" if anew else "kept")
         setup_script.ENVIRONMENT.mkdir(exist_ok=True)
 
+    monkeypatch.setattr(setup_script.shutil, "disk_usage", lambda path: SimpleNamespace(free=100e9))
     monkeypatch.setattr(setup_script, "create_environment", create)
     monkeypatch.setattr(setup_script, "install_torch", lambda sources: steps.append(" ".join(sources[0])))
     monkeypatch.setattr(setup_script, "pip", lambda *arguments: None)

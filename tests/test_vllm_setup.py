@@ -4,7 +4,7 @@ import importlib.util
 import json
 import subprocess
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -48,6 +48,7 @@ def steps(script, monkeypatch) -> list[str]:
             (packages / f"{name}-0.32.0.dist-info").mkdir(parents=True, exist_ok=True)
         return True
 
+    monkeypatch.setattr(script.shutil, "disk_usage", lambda path: SimpleNamespace(free=100e9))
     monkeypatch.setattr(script, "create_environment", create)
     monkeypatch.setattr(script, "pip", pip)
     return steps

@@ -246,7 +246,7 @@ def test_a_checkpoint_that_lacks_weights_is_refused(make, tmp_path):
 
 
 def test_a_directory_without_a_model_is_refused_by_name(tmp_path):
-    with pytest.raises(UnsupportedJudgeError, match=f"{tmp_path}: no configuration"):
+    with pytest.raises(UnsupportedJudgeError, match=f"{tmp_path}: the model's configuration cannot be loaded"):
         build_judge(tmp_path, head=HeadConfig(), num_classes=2)
 
 

@@ -104,7 +104,7 @@ def test_files_become_saved_tables_that_keep_their_schema(folder):
 
 
 def test_a_missing_file_stops_the_run_with_where_it_comes_from(folder):
-    with pytest.raises(DatasetError, match=r"absent\.parquet: no such file.*kedro run --pipelines simulated_arena"):
+    with pytest.raises(DatasetError, match=r"absent\.parquet: no such file\. Correct the path in raw\.train"):
         SequentialRunner().run(create_pipeline(), _catalog(folder, raw="absent.parquet"))
 
 
