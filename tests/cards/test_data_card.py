@@ -8,8 +8,9 @@ from wsdm_arena import schemas
 from wsdm_arena.cards.data_card import write_data_card
 from wsdm_arena.cards.outcomes import Outcome, read_label_origins, read_outcomes
 from wsdm_arena.cards.tables import TABLES
+from wsdm_arena.config import GenerationConfig
 from wsdm_arena.config.fetching import SourcesConfig
-from wsdm_arena.pipelines.reporting.cards import card_writer
+from wsdm_arena.pipelines.reporting.cards import card_writer, write_generated_pairs_card
 from wsdm_arena.runs.formats import result_format_of
 from wsdm_arena.runs.source_code import CARDS
 
@@ -152,6 +153,23 @@ def test_licences_are_those_of_the_sources():
     assert "license: mit" in text
     simulated = write_data_card("battles", battles(), sources=SourcesConfig(simulated=True))
     assert "The data are simulated; they are nobody else's." in simulated
+
+
+def test_generated_pairs_name_the_models_that_answered():
+    package = {"distributions": {"llm-tiny": "1.2"}, "files": ["tiny.gguf"], "sha256": "0" * 64, "model_type": "llama"}
+    package |= {"title": "Tiny-1B", "licence": {"name": "MIT", "url": "https://example.org/mit"}}
+    generation = {"answer_models": {"tiny": {"engine": "vllm", "model": "package:tiny_1b"}}}
+    text = write_generated_pairs_card(
+        pd.DataFrame({"pair_id": ["p"], "prompt": ["x"], "model_a": ["tiny"], "model_b": ["gone"]}),
+        report={},
+        sources=SourcesConfig(simulated=True),
+        run_context={"env": "sample"},
+        generation=GenerationConfig.model_validate(generation),
+        packaged_models={"tiny_1b": package},
+    )
+    assert "* answers of this model, gone: not known to this run." in text
+    assert "[Tiny-1B](https://pypi.org/project/llm-tiny) at `1.2`: [MIT](https://example.org/mit)." in text
+    assert "* All else is simulated; it is nobody else's." in text
 
 
 def test_names_in_a_table_cannot_break_its_card():

@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,11 +12,19 @@ import yaml
 from huggingface_hub import ModelCard as HubCard
 from markdown_it import MarkdownIt
 
-from wsdm_arena.cards.licences import Source, source_of_backbone, sources_of_table
+from wsdm_arena.cards.licences import Source, source_of_backbone, sources_of_answers, sources_of_table
 from wsdm_arena.cards.model_card import Calibration, ModelCard, write_model_card
 from wsdm_arena.cards.scores import Score, ScoreSummary
 from wsdm_arena.cards.summaries import TrainingPart, describe_training
-from wsdm_arena.config import ResolvedJudge, TemplateConfig, TruncationConfig
+from wsdm_arena.config import (
+    AnswerModelConfig,
+    PackagedModelConfig,
+    ProjectConfig,
+    ResolvedJudge,
+    TemplateConfig,
+    TruncationConfig,
+    deep_merge,
+)
 from wsdm_arena.config.fetching import SourcesConfig
 
 EVIL = '"]}>\n---\n# owned\n| x | `y` [z](javascript:1) <img src=x onerror=1> {{ 7*7 }} : - \u202e \ud83d'
@@ -470,13 +479,70 @@ def test_training_is_counted_by_key():
     ]
 
 
+ANSWER_MODELS = {
+    "gemma_9b": AnswerModelConfig(engine="vllm", model="google/gemma", revision="abc"),
+    "other_8b": AnswerModelConfig(engine="transformers", model="someone/else"),
+    "tiny": AnswerModelConfig(engine="vllm", model="package:tiny_1b"),
+    "own": AnswerModelConfig(engine="vllm", model="/models/of/mine"),
+    "served": AnswerModelConfig(engine="openai", model="google/gemma", base_url="http://localhost/v1"),
+    "api": AnswerModelConfig(engine="openai", model="big-model", base_url="http://localhost/v1"),
+    "concise": AnswerModelConfig(engine="simulator", model="concise"),
+}
+PACKAGE = PackagedModelConfig.model_validate(
+    {
+        "distributions": {"llm-tiny": "1.2"},
+        "files": ["tiny.gguf"],
+        "sha256": "0" * 64,
+        "model_type": "llama",
+        "title": "Tiny-1B",
+        "licence": LICENCE,
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("gemma_9b", ("google/gemma", "Gemma", "https://huggingface.co/google/gemma", "abc")),
+        ("other_8b", ("someone/else", "", "https://huggingface.co/someone/else", "")),
+        ("tiny", ("Tiny-1B", "Apache 2.0", "https://pypi.org/project/llm-tiny", "1.2")),
+        ("own", ("own", "", "", "")),
+        ("served", ("google/gemma", "Gemma", "https://huggingface.co/google/gemma", "")),
+        ("api", ("api", "", "", "")),
+        ("not there any more", ("not there any more", "", "", "")),
+    ],
+)
+def test_answer_models_have_terms_of_their_own(name, expected):
+    """The table shows the configuration's names, which are no hub names."""
+    (source,) = sources_of_answers([name, name, "concise"], ANSWER_MODELS, {"tiny_1b": PACKAGE}, SOURCES)
+    assert (source.name, source.licence, source.page, source.revision) == expected
+    assert source.what == "answers of this model"
+
+
+@pytest.mark.parametrize("env", ["base", "small_llm"])
+def test_the_terms_of_every_answer_model_that_is_run_here_are_known(env):
+    conf = Path(__file__).parents[2] / "conf"
+    read = {
+        name: yaml.safe_load((conf / env / f"{name}.yml").read_text())
+        for name in ("parameters", "parameters_generation")
+        if (conf / env / f"{name}.yml").exists()
+    }
+    base = [
+        yaml.safe_load((conf / "base" / f"{name}.yml").read_text()) for name in ("parameters", "parameters_generation")
+    ]
+    project = ProjectConfig.model_validate(deep_merge(*base, *read.values()))
+    sources = SourcesConfig.model_validate(yaml.safe_load((conf / "base" / "sources.yml").read_text()))
+    models = project.generation.answer_models
+    run_here = [name for name, model in models.items() if model.engine != "openai"]
+    found = sources_of_answers(run_here, models, project.packaged_models, sources)
+    assert len(found) >= 2
+    assert [source.name for source in found if not (source.licence and source.licence_url and source.page)] == []
+
+
 def test_sources_and_licences_come_from_sources_yml():
     assert [source.name for source in sources_of_table("battles", SOURCES)] == ["contest"]
-    generated = sources_of_table("generated_pairs", SOURCES, ["google/gemma", "someone/else"])
-    assert [(source.name, source.hub_licence) for source in generated] == [
-        ("a/b", "apache-2.0"),
-        ("google/gemma", "gemma"),
-    ]
+    generated = sources_of_table("generated_pairs", SOURCES)
+    assert [(source.name, source.hub_licence) for source in generated] == [("a/b", "apache-2.0")]
     assert sources_of_table("battles", None) == []
     named = source_of_backbone("llama", "google/gemma", "abc", SOURCES)
     assert named is not None

@@ -7,7 +7,14 @@ import pandas as pd
 import pytest
 
 from wsdm_arena.cards.model_card import ModelCard
-from wsdm_arena.config import BackboneConfig, HeadConfig, ResolvedJudge, TemplateConfig, TruncationConfig
+from wsdm_arena.config import (
+    BackboneConfig,
+    GenerationConfig,
+    HeadConfig,
+    ResolvedJudge,
+    TemplateConfig,
+    TruncationConfig,
+)
 from wsdm_arena.config.fetching import SourcesConfig
 from wsdm_arena.judging.model_card import describe_judge, hub_name
 from wsdm_arena.modeling.checkpoint import CheckpointError, save_judge
@@ -54,7 +61,8 @@ def describe(checkpoint):
     judge |= {"head": {"kind": "linear"}, "sliding_window": True, "truncation": "shared_budget"}
     selection = pd.DataFrame({"table": ["generated_pairs"], "pair_id": ["p"], "split": ["train"], "phase": [0]})
     pairs = {"pair_id": ["p"], "prompt_group": ["g"], "language": ["hi"], "source": ["lmsys"]}
-    pairs |= {"model_a": ["google/gemma"], "model_b": [None]}
+    pairs |= {"model_a": ["gemma_9b"], "model_b": [None]}
+    generation = {"answer_models": {"gemma_9b": {"engine": "vllm", "model": "google/gemma"}}}
 
     def call(**changes) -> ModelCard:
         values = {
@@ -67,6 +75,7 @@ def describe(checkpoint):
             "scores": [],
             "analysis": analysis(),
             "backbone": BackboneConfig(source="google/gemma", revision="abc"),
+            "generation": GenerationConfig.model_validate(generation),
             "sources": SOURCES,
         }
         return describe_judge(checkpoint, ResolvedJudge.model_validate(judge), **(values | changes))

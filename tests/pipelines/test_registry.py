@@ -217,6 +217,16 @@ def test_packaged_models_are_unpacked_once_for_judges_and_answers(small_llm):
     assert order["packaged_model.smollm2_135m"] < order["backbone.llama"] < order["teacher.llama.tokenize"]
 
 
+def test_cards_of_what_models_answered_are_told_of_these_models(pipelines):
+    nodes = {node.name: node for node in pipelines["__default__"].nodes}
+    cards = ["report.describe_generated_pairs", *(name for name in nodes if name.startswith("export.final."))]
+    cards = [name for name in cards if not name.endswith(".calibrate")]
+    assert len(cards) > 2
+    for name in cards:
+        told = {"generation=params:generation", "packaged_models=params:packaged_models"}
+        assert told <= arguments_of(nodes[name]), name
+
+
 def test_no_other_environment_unpacks_packages(pipelines):
     assert not any(name.startswith("packaged_model.") for name in names_of(pipelines["__default__"]))
 

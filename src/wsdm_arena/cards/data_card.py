@@ -1,6 +1,6 @@
 """The card of a table that a run made: what is in it, where it comes from, what is missing. No text of it is shown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,7 @@ def write_data_card(
     report: Mapping[str, Any] | None = None,
     env: str | None = None,
     sources: SourcesConfig | None = None,
+    answer_sources: Sequence[Source] = (),
 ) -> str:
     """Write the card of a table; equal arguments give equal text.
 
@@ -60,6 +61,7 @@ def write_data_card(
         report: What was dropped when it was made; None if that is not at hand.
         env: Configuration that it was made with.
         sources: Inputs and their licences; None if that is not at hand.
+        answer_sources: Models of the run's own choice that wrote its answers.
 
     Returns:
         Markdown with YAML front matter, as the Hugging Face Hub reads it.
@@ -71,7 +73,7 @@ def write_data_card(
         raise ValueError(f"there is no description of a table {table!r}; known are {', '.join(TABLES)}")
     description, languages = TABLES[table], count_values(frame, "language")
     models = _count_models(frame)
-    known_sources = sources_of_table(table, sources, models)
+    known_sources = [*sources_of_table(table, sources), *answer_sources]
     values = {
         "table": table,
         "front_matter": front_matter(_metadata(table, frame, languages, known_sources)),

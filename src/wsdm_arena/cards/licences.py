@@ -1,10 +1,14 @@
 """Terms that data and models come under, as ``sources.yml`` says."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from wsdm_arena.cards.markdown import Markdown, link
-from wsdm_arena.config import PackagedModelConfig
+from wsdm_arena.config import AnswerModelConfig, PackagedModelConfig, package_of
 from wsdm_arena.config.fetching import LicenceConfig, SourcesConfig
 
 _HUB_LICENCES: Mapping[str, str] = {
@@ -34,6 +38,8 @@ _TABLES_OF_INPUTS: Mapping[str, tuple[str, ...]] = {
     "generated_labels": ("conversations",),
 }
 """Inputs of ``sources.yml`` that a table is made of."""
+BACKBONE = "backbone"
+ANSWERS = "answers of this model"
 
 
 @dataclass(frozen=True)
@@ -70,30 +76,56 @@ class Source:
         return link(self.licence, self.licence_url)
 
 
-def sources_of_table(table: str, sources: SourcesConfig | None, answer_models: Iterable[str] = ()) -> list[Source]:
-    """List what a table was made of.
+def sources_of_table(table: str, sources: SourcesConfig | None) -> list[Source]:
+    """List what came from outside of which a table was made, but for the models that wrote answers.
 
     Args:
         table: Its name in the catalog.
         sources: What is known of inputs; None if nothing.
-        answer_models: Hub names of the models that wrote the table's answers; those that ``sources`` knows are listed.
     """
     if sources is None:
         return []
-    found = [_of_input(name, sources) for name in _TABLES_OF_INPUTS.get(table, ()) if name in sources.inputs]
-    written = [
-        Source(model, "answers of this model", known.licence.name, known.licence.url, _HUB_PAGE + model)
-        for model in sorted(set(answer_models))
-        if (known := sources.models.get(model))
-    ]
-    return found + written
+    return [_of_input(name, sources) for name in _TABLES_OF_INPUTS.get(table, ()) if name in sources.inputs]
+
+
+def sources_of_answers(
+    names: Iterable[str],
+    answer_models: Mapping[str, AnswerModelConfig],
+    packages: Mapping[str, PackagedModelConfig],
+    sources: SourcesConfig | None,
+) -> list[Source]:
+    """List the models that wrote answers; the simulated arena's are nobody's and left out.
+
+    Args:
+        names: As the columns ``model_a`` and ``model_b`` show them.
+        answer_models: What ``generation.answer_models`` says of them. One that is not there any more is listed without
+            terms.
+        packages: Models that come as Python packages, by name.
+        sources: What is known of models at the Hugging Face Hub; None if nothing.
+
+    Returns:
+        By name. Directories are not named: they mean something on one machine only.
+    """
+    found = [_of_answer_model(name, answer_models.get(name), packages, sources) for name in sorted(set(names))]
+    return [replace(source, what=ANSWERS) for source in found if source is not None]
 
 
 def source_of_package(package: PackagedModelConfig) -> Source:
     """Say where a backbone comes from that came as a Python package."""
     distribution, version = next(iter(package.distributions.items()))
     page = _PACKAGE_PAGE + distribution
-    return Source(package.title, "backbone", package.licence.name, package.licence.url, page, version)
+    return Source(package.title, BACKBONE, package.licence.name, package.licence.url, page, version)
+
+
+def is_hub_name(source: str) -> bool:
+    """Whether a model's source names a repository of the Hugging Face Hub, not a directory, here or elsewhere."""
+    if Path(source).expanduser().is_dir():
+        return False
+    try:
+        validate_repo_id(source)
+    except HFValidationError:  # a directory that is gone, or on another machine
+        return False
+    return True
 
 
 def source_of_backbone(
@@ -111,14 +143,35 @@ def source_of_backbone(
         None if nothing is known of it.
     """
     if name is not None:
-        known = sources.models.get(name) if sources else None
-        licence = known.licence if known else LicenceConfig(name="", url="")
-        page = _HUB_PAGE + name
-        return Source(name, "backbone", licence.name, licence.url, page, revision or "")
+        return _of_hub_model(name, revision, sources)
     if sources is None:
         return None
     matching = [key for key, source in sources.inputs.items() if source.judge == judge]
     return _of_input(matching[0], sources) if matching else None
+
+
+def _of_answer_model(
+    name: str,
+    model: AnswerModelConfig | None,
+    packages: Mapping[str, PackagedModelConfig],
+    sources: SourcesConfig | None,
+) -> Source | None:
+    if model is None:
+        return Source(name, ANSWERS)
+    if model.engine == "simulator":
+        return None
+    if package := packages.get(package_of(model.model) or ""):
+        return source_of_package(package)
+    is_known = sources is not None and model.model in sources.models  # an endpoint's names are often the hub's
+    if is_known or (model.engine != "openai" and is_hub_name(model.model)):
+        return _of_hub_model(model.model, model.revision, sources)
+    return Source(name, ANSWERS)
+
+
+def _of_hub_model(name: str, revision: str | None, sources: SourcesConfig | None) -> Source:
+    known = sources.models.get(name) if sources else None
+    licence = known.licence if known else LicenceConfig(name="", url="")
+    return Source(name, BACKBONE, licence.name, licence.url, _HUB_PAGE + name, revision or "")
 
 
 def _of_input(name: str, sources: SourcesConfig) -> Source:

@@ -32,6 +32,12 @@ class TrainingPart:
     sources: Mapping[str, int]
 
 
+def answering_models(pairs: pd.DataFrame) -> list[str]:
+    """Who wrote answers, by name; empty where the table does not say."""
+    columns = [pairs[column] for column in ("model_a", "model_b") if column in pairs]
+    return sorted(pd.concat(columns).dropna().unique()) if columns else []
+
+
 def describe_training(stage: str, selection: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> list[TrainingPart]:
     """Count what a selection has a judge trained on.
 

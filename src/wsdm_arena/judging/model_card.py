@@ -1,19 +1,33 @@
 """What a judge's model card says, gathered from its checkpoint, its training and its results."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
 
 from wsdm_arena import __version__
 from wsdm_arena.analysis.tables import JudgeAnalysis
-from wsdm_arena.cards.licences import Source, source_of_backbone, source_of_package, sources_of_table
+from wsdm_arena.cards.licences import (
+    Source,
+    is_hub_name,
+    source_of_backbone,
+    source_of_package,
+    sources_of_answers,
+    sources_of_table,
+)
 from wsdm_arena.cards.model_card import Calibration, ModelCard
-from wsdm_arena.cards.summaries import TrainingPart, describe_training
-from wsdm_arena.config import BackboneConfig, PackagedModelConfig, ResolvedJudge, TemplateConfig, TruncationConfig
+from wsdm_arena.cards.summaries import TrainingPart, answering_models, describe_training
+from wsdm_arena.config import (
+    BackboneConfig,
+    GenerationConfig,
+    PackagedModelConfig,
+    ResolvedJudge,
+    TemplateConfig,
+    TruncationConfig,
+    package_of,
+)
 from wsdm_arena.config.fetching import SourcesConfig
 
 ANSWERED_BY_MODELS = "generated_pairs"
@@ -33,7 +47,8 @@ def describe_judge(
     scores: Sequence[Mapping[str, Any]],
     analysis: JudgeAnalysis | None,
     backbone: BackboneConfig | None,
-    package: PackagedModelConfig | None = None,
+    generation: GenerationConfig | None = None,
+    packages: Mapping[str, PackagedModelConfig] | None = None,
     sources: SourcesConfig | None = None,
     confidence: float = 0.95,
 ) -> ModelCard:
@@ -51,7 +66,8 @@ def describe_judge(
         scores: Rows of the scoreboard: its own, those of a variant that saw fewer battles, baselines.
         analysis: Of the judge, or of that variant; None if that is not at hand.
         backbone: Where its backbone comes from; None if that is not at hand.
-        package: The packaged model that the backbone is; None if it is none.
+        generation: Whose answer models wrote the generated pairs; None if there are none.
+        packages: Models that come as Python packages, by name; a backbone or an answer model may be one.
         sources: What is known of inputs; None if nothing.
         confidence: Of the intervals in ``scores`` and ``analysis``.
 
@@ -66,6 +82,9 @@ def describe_judge(
     facts, manifest = describe_model(checkpoint), read_manifest(checkpoint)
     training = _describe_training(selections, tables)
     name, revision = hub_name(backbone), backbone.revision if backbone else None
+    packages = packages or {}
+    package = packages.get(package_of(backbone.source) or "") if backbone else None
+    answers = _list_answer_sources(training, tables, generation, packages, sources)
     is_seen = bool(analysis and analysis["seen_in_training"])
     return ModelCard(
         judge=judge,
@@ -85,7 +104,7 @@ def describe_judge(
         training=training,
         scores=scores,
         calibration=_describe_calibration(calibration, analysis),
-        sources=_list_sources(training, tables, sources),
+        sources=_list_sources(training, sources) + answers,
         analysed=f"{analysis['stage']}.{analysis['judge']}" if analysis else "",
         analysed_is_seen=is_seen,
         swap=_plain(analysis["swap"]) if analysis else None,
@@ -98,13 +117,8 @@ def describe_judge(
 
 def hub_name(backbone: BackboneConfig | None) -> str | None:
     """Name of the backbone's repository; None where it is a directory of one's own or an input of the run."""
-    if backbone is None or backbone.source is None or Path(backbone.source).expanduser().is_dir():
-        return None
-    try:
-        validate_repo_id(backbone.source)
-    except HFValidationError:  # a directory that is gone, or on another machine
-        return None
-    return backbone.source
+    source = backbone.source if backbone else None
+    return source if source is not None and is_hub_name(source) else None
 
 
 def _describe_training(
@@ -144,15 +158,21 @@ def _describe_calibration(fit: Mapping[str, Any], analysis: JudgeAnalysis | None
     )
 
 
-def _list_sources(
-    training: Sequence[TrainingPart], tables: Mapping[str, pd.DataFrame], sources: SourcesConfig | None
+def _list_sources(training: Sequence[TrainingPart], sources: SourcesConfig | None) -> list[Source]:
+    return list(dict.fromkeys(chain.from_iterable(sources_of_table(part.table, sources) for part in training)))
+
+
+def _list_answer_sources(
+    training: Sequence[TrainingPart],
+    tables: Mapping[str, pd.DataFrame],
+    generation: GenerationConfig | None,
+    packages: Mapping[str, PackagedModelConfig],
+    sources: SourcesConfig | None,
 ) -> list[Source]:
-    found = []
-    for name in dict.fromkeys(part.table for part in training):
-        table = tables.get(name) if name == ANSWERED_BY_MODELS else None
-        models = () if table is None else pd.concat([table["model_a"], table["model_b"]]).dropna().unique()
-        found += sources_of_table(name, sources, models)
-    return list(dict.fromkeys(found))
+    table = tables.get(ANSWERED_BY_MODELS)
+    if generation is None or table is None or all(part.table != ANSWERED_BY_MODELS for part in training):
+        return []
+    return sources_of_answers(answering_models(table), generation.answer_models, packages, sources)
 
 
 def _plain(part: Any) -> dict[str, Any] | None:

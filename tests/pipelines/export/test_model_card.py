@@ -8,6 +8,7 @@ import pytest
 from wsdm_arena.config import (
     BackboneConfig,
     ExportConfig,
+    GenerationConfig,
     HeadConfig,
     PackagedModelConfig,
     ReportingConfig,
@@ -149,6 +150,18 @@ def test_a_packaged_model_is_named_with_its_terms(export):
     assert "[Gemma](https://ai.google.dev/gemma/terms)" in card
     assert "license: gemma" in card
     assert "base_model" not in card
+
+
+def test_answers_that_were_trained_on_are_named_with_their_terms(export):
+    generation = {"answer_models": {"small_one": {"engine": "vllm", "model": "package:tiny"}}}
+    pairs = pd.DataFrame({"pair_id": ["p"], "prompt_group": ["g"], "language": ["hi"], "source": ["lmsys"]})
+    path = export(
+        generation=GenerationConfig.model_validate(generation),
+        generated_pairs=pairs.assign(model_a="small_one", model_b="small_one"),
+    )
+    card = (path / "README.md").read_text()
+    assert "* answers of this model, [Tiny Gemma](https://pypi.org/project/tiny-gemma): [Gemma](" in card
+    assert "* All other data are simulated; they are nobody else's." in card
 
 
 def test_intervals_have_the_level_that_they_were_measured_at(export):

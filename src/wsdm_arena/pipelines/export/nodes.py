@@ -14,13 +14,13 @@ from wsdm_arena.cards.model_card import write_model_card
 from wsdm_arena.config import (
     BackboneConfig,
     ExportConfig,
+    GenerationConfig,
     PackagedModelConfig,
     PreferencesConfig,
     ReportingConfig,
     ResolvedJudge,
     TemplateConfig,
     TruncationConfig,
-    package_of,
 )
 from wsdm_arena.config.fetching import SourcesConfig
 from wsdm_arena.judging.model_card import describe_judge
@@ -30,6 +30,9 @@ from wsdm_arena.runs.fingerprint import fingerprint, manifest_digest
 from wsdm_arena.runs.formats import BUNDLE_FORMAT, result_format
 from wsdm_arena.runs.source_code import CARDS
 from wsdm_arena.runs.work import record_work
+
+NO_GENERATION = GenerationConfig()
+"""Stages before the answers of models are generated read none."""
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +84,7 @@ def export_judge(
     # Last, as Kedro finds the types of parameters by the positions of a node's inputs, and these may be left out.
     held_out_scores: Sequence[dict[str, Any]] = (),
     initial_selection: pd.DataFrame | None = None,
+    generation: GenerationConfig = NO_GENERATION,
     **tables: pd.DataFrame,
 ) -> Path:
     """Put a judge's weights, tokenizer, prompt, calibration, provenance and model card into one folder.
@@ -103,9 +107,11 @@ def export_judge(
         baseline_scores: Those of the baselines; for the card.
         analysis: Of the judge, or of that variant where there is one; for the card.
         backbone: Where its backbone comes from; for the card.
-        packaged_models: Those that a backbone may be, as the configuration describes them; for the card.
+        packaged_models: Those that a backbone or an answer model may be, as the configuration describes them; for the
+            card.
         reporting: How its scores were measured; for the card.
         sources: Inputs and their licences, ``sources.yml``; for the card.
+        generation: Whose models wrote the answers of generated_pairs; for the card.
         tables: Those that the selections name: battles, collected_pairs, generated_pairs; for the card.
     """
     from wsdm_arena.judging.bundle import (  # imports torch
@@ -135,7 +141,6 @@ def export_judge(
             f"{judge.stage}.{judge.judge} was trained with another prompt ({manifest['template_hash']}) than template "
             f"and judges.{judge.judge}.system_role describe now ({rendered.hash}); set them back, or train again"
         )
-    package = package_of(backbone.source)
     card = write_model_card(
         describe_judge(
             checkpoint,
@@ -149,7 +154,8 @@ def export_judge(
             scores=[*scores, *held_out_scores, *baseline_scores],
             analysis=analysis,
             backbone=backbone,
-            package=PackagedModelConfig.model_validate(packaged_models[package]) if package else None,
+            generation=generation,
+            packages={name: PackagedModelConfig.model_validate(model) for name, model in packaged_models.items()},
             sources=sources,
             confidence=reporting.confidence,
         )

@@ -78,5 +78,6 @@ def _described_by(stage: str, judge: str, roster: RosterConfig) -> dict[str, str
         entries["held_out_scores"] = f"{variant}.{judge}.scores"
     if stage == "final":
         entries["initial_selection"] = f"pretraining.{judge}.selection@pandas"
+        entries["generation"] = "params:generation"
         tables |= dict.fromkeys(TRAINING_TABLES["pretraining"])
     return entries | {table: table for table in tables}

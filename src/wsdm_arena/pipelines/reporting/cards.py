@@ -6,9 +6,15 @@ from typing import Any
 import pandas as pd
 
 from wsdm_arena.cards.data_card import write_data_card
+from wsdm_arena.cards.licences import sources_of_answers
+from wsdm_arena.cards.summaries import answering_models
+from wsdm_arena.config import GenerationConfig, PackagedModelConfig
 from wsdm_arena.config.fetching import SourcesConfig
 from wsdm_arena.runs.formats import result_format
 from wsdm_arena.runs.source_code import CARDS
+
+GENERATED = "generated_pairs"
+"""The table whose answers models of the run's own choice wrote, each with terms of its own."""
 
 
 def card_writer(table: str) -> Callable[..., str]:
@@ -30,3 +36,20 @@ def card_writer(table: str) -> Callable[..., str]:
 
     write.__name__ = write.__qualname__ = f"write_{table}_card"
     return write
+
+
+@result_format(CARDS)
+def write_generated_pairs_card(
+    frame: pd.DataFrame,
+    report: dict[str, Any],
+    sources: SourcesConfig,
+    run_context: dict[str, Any],
+    generation: GenerationConfig,
+    packaged_models: dict[str, Any],  # no class of their own, as Kedro would hide those within it from other nodes
+) -> str:
+    """Write what the generated pairs hold, which models answered under what terms, and what was dropped."""
+    packages = {name: PackagedModelConfig.model_validate(model) for name, model in packaged_models.items()}
+    answers = sources_of_answers(answering_models(frame), generation.answer_models, packages, sources)
+    return write_data_card(
+        GENERATED, frame, report=report, env=run_context.get("env"), sources=sources, answer_sources=answers
+    )

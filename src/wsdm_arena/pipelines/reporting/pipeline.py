@@ -6,8 +6,8 @@ from kedro.pipeline import Node, Pipeline
 
 from wsdm_arena.config import RosterConfig
 from wsdm_arena.pipelines.reporting import nodes
-from wsdm_arena.pipelines.reporting.cards import card_writer
-from wsdm_arena.runs.entry_names import without_parameters
+from wsdm_arena.pipelines.reporting.cards import GENERATED, card_writer, write_generated_pairs_card
+from wsdm_arena.runs.entry_names import is_parameter, without_parameters
 
 SEEN_STAGES = ("final",)
 """Stages that were trained on the held-out fold, too: a comparison there would flatter them."""
@@ -89,7 +89,7 @@ def _create_report(trainings: Iterable[str], submissions: Iterable[str], *, has_
         report,
         namespace="report",
         inputs=set(without_parameters(report.inputs())),
-        parameters={"params:sources"},
+        parameters={name for name in report.inputs() if is_parameter(name)},
     )
 
 
@@ -97,7 +97,11 @@ def _create_card(table: str) -> Node:
     """What people should know of a table before they use it."""
     report = f"{table}.report" if table.endswith("_labels") else f"{table}_report"
     inputs = {"frame": table, "run_context": "run_context", "report": report, "sources": "params:sources"}
-    return Node(card_writer(table), inputs, f"{table}_card", name=f"describe_{table}")
+    write = card_writer(table)
+    if table == GENERATED:
+        write = write_generated_pairs_card
+        inputs |= {"generation": "params:generation", "packaged_models": "params:packaged_models"}
+    return Node(write, inputs, f"{table}_card", name=f"describe_{table}")
 
 
 def _plots(*figures: str) -> dict[str, str]:
