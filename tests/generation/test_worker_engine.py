@@ -21,6 +21,8 @@ from wsdm_arena.generation import vllm_engine
 from wsdm_arena.generation.engine import Answer, AnswerRequest, EngineConfigError, EngineError, request_seed
 from wsdm_arena.generation.engines import default_engines
 from wsdm_arena.generation.generate import generate_answers
+from wsdm_arena.generation.vllm_environment import describe_environment
+from wsdm_arena.processes.gpus import Gpu
 
 
 @pytest.fixture
@@ -70,7 +72,19 @@ def test_a_model_is_loaded_once_for_all_rounds_with_what_the_configuration_says(
     assert processes_with("STUB_LOG", str(log)) == []
 
 
-def test_copies_share_prompts_and_the_gpus_that_are_visible(log, monkeypatch):
+@pytest.fixture
+def gpus(monkeypatch):
+    """Make the driver know so many GPUs; None: it does not answer."""
+
+    def prepare(number: int | None) -> None:
+        known = None if number is None else [(f"GPU-{index}", Gpu(str(index), 80 << 30)) for index in range(number)]
+        monkeypatch.setattr("wsdm_arena.processes.gpus._query", lambda: known)
+
+    return prepare
+
+
+def test_copies_share_prompts_and_the_gpus_that_are_visible(log, monkeypatch, gpus):
+    gpus(8)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7, 5,GPU-3,1,0")
     answers, _ = ask(stub_vllm_config(tensor_parallel_size=2, data_parallel_size=2), [f"p{n}" for n in range(5)])
     loads = read_log(log, "load")
@@ -87,7 +101,37 @@ def test_no_more_copies_are_started_than_there_are_prompts(log):
     assert len(read_log(log, "load")) == 1
 
 
-def test_too_few_gpus_or_no_interpreter_is_said_before_anything_starts(log, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "chosen", "expected"),
+    [
+        (4, None, ["0,1", "2,3"]),
+        (None, None, ["0,1", "2,3"]),  # the driver does not answer: vLLM will say what is wrong
+        (None, "GPU-9,4,MIG-1,2", ["GPU-9,4", "MIG-1,2"]),
+        (0, None, [None, None]),
+        (8, "", [None, None]),
+        (8, "-1", [None, None]),
+    ],
+)
+def test_every_copy_gets_gpus_of_its_own(log, monkeypatch, gpus, number, chosen, expected):
+    gpus(number)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    ask(stub_vllm_config(tensor_parallel_size=2, data_parallel_size=2), ["p", "q"])
+    given = [load["environment"]["CUDA_VISIBLE_DEVICES"] for load in read_log(log, "load")]
+    assert sorted(given, key=str) == ([chosen] * 2 if expected == [None, None] else expected)
+
+
+def test_a_vllm_for_cpus_takes_no_gpus_where_there_are_some(log, monkeypatch, gpus):
+    gpus(1)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(vllm_engine, "is_built_for_cpus", lambda python: True)
+    ask(stub_vllm_config(data_parallel_size=2), ["p", "q"])
+    assert [load["environment"]["CUDA_VISIBLE_DEVICES"] for load in read_log(log, "load")] == [None, None]
+
+
+def test_too_few_gpus_or_no_interpreter_is_said_before_anything_starts(log, monkeypatch, tmp_path, gpus):
+    gpus(8)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(EngineConfigError, match="needs 4 GPUs, 2 are visible"):
         ask(stub_vllm_config(tensor_parallel_size=4), ["p"])
@@ -140,7 +184,8 @@ def test_an_engine_that_breaks_is_not_taken_for_prompts_that_it_refuses(log, mon
     assert processes_with("STUB_LOG", str(log)) == []
 
 
-def test_a_copy_that_is_killed_keeps_what_it_wrote_and_the_others_go_on(log, monkeypatch):
+def test_a_copy_that_is_killed_keeps_what_it_wrote_and_the_others_go_on(log, monkeypatch, gpus):
+    gpus(2)
     monkeypatch.setenv("STUB_MANNERS", "dies")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     answers: list[Answer] = []
@@ -187,10 +232,10 @@ def test_control_tokens_in_a_prompt_reach_vllm_as_text(log):
     assert [answers[f"r{n}"].finish_reason for n in (3, 4)] == ["error", "error"]
 
 
-def test_on_a_cpu_one_process_has_its_own_share_of_cores_and_memory(log, monkeypatch):
+def test_on_a_cpu_one_process_has_its_own_share_of_cores_and_memory(log, monkeypatch, gpus):
     monkeypatch.setenv("STUB_MANNERS", "cpu")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(vllm_engine, "visible_gpus", list)
+    gpus(0)
     monkeypatch.setattr(vllm_engine.os, "sched_getaffinity", lambda pid: set(range(6)))
     monkeypatch.setattr(vllm_engine, "_has_bf16", lambda: False)
     ask(stub_vllm_config(data_parallel_size=2), ["a", "b"])
@@ -205,11 +250,11 @@ def test_on_a_cpu_one_process_has_its_own_share_of_cores_and_memory(log, monkeyp
         assert load["environment"]["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
 
 
-def test_on_a_cpu_what_the_user_set_stays_and_the_configuration_comes_first(log, monkeypatch):
+def test_on_a_cpu_what_the_user_set_stays_and_the_configuration_comes_first(log, monkeypatch, gpus):
     monkeypatch.setenv("STUB_MANNERS", "cpu")
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    monkeypatch.setattr(vllm_engine, "visible_gpus", list)
+    gpus(0)
     monkeypatch.setattr(vllm_engine, "_has_bf16", lambda: True)
     config = stub_vllm_config(tensor_parallel_size=2)
     ask(config, ["a"])
@@ -236,7 +281,7 @@ def test_an_environment_that_was_left_half_made_is_told_from_one_that_is_whole(t
     packages.mkdir(parents=True)
     (environment / "bin").mkdir()
     (environment / "bin" / "python").symlink_to(sys.executable)
-    describe = partial(vllm_engine.describe_environment, "env/bin/python", tmp_path)
+    describe = partial(describe_environment, "env/bin/python", tmp_path)
     assert describe() is None, "not made by venv: nobody knows"
     (environment / "pyvenv.cfg").write_text("include-system-site-packages = false\n")
     assert "has no vllm, as if making it was interrupted; `make vllm`" in describe()

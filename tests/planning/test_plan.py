@@ -29,7 +29,11 @@ CONF = Path(__file__).parents[2] / "conf"
 
 def full_size(**changes) -> ProjectConfig:
     """The recipe on four GPUs, without Kedro."""
-    files = [*sorted((CONF / "base").glob("parameters*.yml")), CONF / "a100/parameters.yml"]
+    return configuration_of("a100", **changes)
+
+
+def configuration_of(env: str, **changes) -> ProjectConfig:
+    files = [file for layer in ("base", env) for file in sorted((CONF / layer).glob("parameters*.yml"))]
     tree = deep_merge(*(yaml.safe_load(file.read_text()) for file in files), changes)
     return ProjectConfig.model_validate({key: tree[key] for key in ProjectConfig.model_fields if key in tree})
 
@@ -104,6 +108,23 @@ def test_what_a_run_needs_on_disk_before_it_begins(tmp_path: Path) -> None:
     (state.parents[1] / "run.json").write_text("{}")
     (state / "shard").write_bytes(b"0" * 1_000_000)
     assert one - required_bytes(config, tmp_path, nodes={"teacher.llama.train"}) == 1_000_000
+
+
+def test_packaged_models_are_unpacked_once_and_linked(tmp_path: Path) -> None:
+    """Small language models on a CPU: float32 weights, and vLLM without a GPU."""
+    plan = make_plan(configuration_of("small_llm"), tmp_path)
+    jobs = jobs_of(plan)
+    unpacked = {name: job.final_bytes.value for name, job in jobs.items() if job.kind == "packaged_model"}
+    assert unpacked == {
+        "packaged_model.gemma3_270m": pytest.approx(1.07e9, rel=0.01),
+        "packaged_model.smollm2_135m": pytest.approx(0.54e9, rel=0.01),
+    }
+    assert [jobs[f"backbone.{judge}"].final_bytes.value for judge in ("gemma", "llama")] == [0, 0]
+    assert jobs["backbone.gemma"].note == "hard links to the packaged model"
+    assert jobs["generation.smollm2_135m"].note == "1 worker with 1 process each"
+    assert jobs["generation.smollm2_135m"].memory.value == pytest.approx(2 * 2**30 + 0.27e9, rel=0.01)
+    needed = required_bytes(configuration_of("small_llm"), tmp_path, nodes=set(unpacked))
+    assert needed == pytest.approx(1.6e9, rel=0.1)
 
 
 def test_one_judge_alone_has_no_later_stages(tiny_runs: TinyRuns, tmp_path: Path) -> None:

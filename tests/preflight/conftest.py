@@ -15,7 +15,7 @@ from kedro.io import DataCatalog
 from wsdm_arena.config import Lineup, ProjectConfig, deep_merge
 from wsdm_arena.pipeline_registry import use_lineup
 from wsdm_arena.preflight import PlannedRun
-from wsdm_arena.preflight.gpus import Gpu
+from wsdm_arena.processes.gpus import Gpu
 
 PROJECT = Path(__file__).parents[2]
 _DATA_ROOT = "/the-data-root"
@@ -70,8 +70,8 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def pretend(*sizes: float) -> None:
         found = [Gpu(str(number), int(size * 2**30)) for number, size in enumerate(sizes)]
-        monkeypatch.setattr("wsdm_arena.preflight.gpus.has_cuda_build", lambda: True)
-        monkeypatch.setattr("wsdm_arena.preflight.gpus._query", lambda: [(f"GPU-{gpu.name}", gpu) for gpu in found])
+        monkeypatch.setattr("wsdm_arena.processes.gpus.has_cuda_build", lambda: True)
+        monkeypatch.setattr("wsdm_arena.processes.gpus._query", lambda: [(f"GPU-{gpu.name}", gpu) for gpu in found])
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     return pretend

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from wsdm_arena.config import GenerationConfig
-from wsdm_arena.generation.vllm_engine import describe_environment
+from wsdm_arena.generation.vllm_environment import describe_environment
 
 
 def describe_unavailable(generation: GenerationConfig, names: Collection[str], project: Path) -> list[str]:

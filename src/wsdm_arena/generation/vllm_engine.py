@@ -10,8 +10,10 @@ from typing import Any
 from wsdm_arena.config.generation import AnswerModelConfig, GenerationConfig, VLLMConfig
 from wsdm_arena.generation import vllm_worker
 from wsdm_arena.generation.engine import AnswerEngine, EngineConfigError
+from wsdm_arena.generation.vllm_environment import describe_environment, is_built_for_cpus
 from wsdm_arena.generation.vllm_failure import explain_failure
 from wsdm_arena.generation.worker_engine import IDLE_THREADS_SLEEP, WorkerEngine, WorkerKind
+from wsdm_arena.processes.gpus import visible_gpus
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
@@ -28,8 +30,8 @@ def vllm_engine(
 ) -> AbstractContextManager[AnswerEngine]:
     """Make an engine of ``data_parallel_size`` vLLM workers with ``tensor_parallel_size`` GPUs each.
 
-    The GPUs are taken in order from those that this process may use. Where there is none (a CPU build of vLLM), none
-    is assigned, and the workers share the cores.
+    The GPUs are taken in order from those that this process may use. Where there is none, or vLLM is built for CPUs,
+    none is assigned, and the workers share the cores.
 
     Args:
         name: Of the answer model.
@@ -48,7 +50,7 @@ def vllm_engine(
         raise EngineConfigError(f"generation.answer_models.{name}.model: {model.model} is no directory")
     kind = WorkerKind(
         command=[str(python), vllm_worker.__file__],
-        environments=_worker_environments(name, model, generation.vllm, visible_gpus()),
+        environments=_worker_environments(name, model, generation.vllm, _assignable_gpus(python, model)),
         engine={
             "revision": model.revision,
             "trust_remote_code": model.trust_remote_code,
@@ -65,49 +67,6 @@ def vllm_engine(
         explain=partial(explain_failure, name=name, python=str(python)),
     )
     return nullcontext(WorkerEngine(name, model.model, kind, generation, log_folder))
-
-
-def describe_environment(python: str, project_path: Path) -> str | None:
-    """Say what is wrong with vLLM's environment, with the cure; nothing is started.
-
-    Args:
-        python: ``generation.vllm.python``.
-        project_path: Where a relative one starts from.
-    """
-    path = project_path / python
-    if not os.access(path, os.X_OK):
-        return (
-            f"generation.vllm.python: {python} is not there; vLLM needs an environment of its own: `make vllm` makes "
-            ".venv-vllm, or name the interpreter of one that is there"
-        )
-    packages = _packages(path)
-    besides = [Path(entry) / "vllm" for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    if packages is not None and not any([*packages.glob("vllm*"), *filter(Path.exists, besides)]):
-        return (
-            f"generation.vllm.python: the environment of {python} has no vllm, as if making it was interrupted; "
-            "`make vllm` makes it anew"
-        )
-    return None
-
-
-def visible_gpus() -> list[str]:
-    """Names of the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` spells them; torch is not asked."""
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is None:
-        devices = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
-        return [str(index) for index in range(len(devices))]
-    return [name for name in (part.strip() for part in listed.split(",")) if name and name != "-1"]
-
-
-def _packages(python: Path) -> Path | None:
-    """Where an environment's packages lie; None if it is none that ``venv`` made, or has the system's packages too."""
-    environment = python.parent.parent
-    try:
-        settings = (environment / "pyvenv.cfg").read_text(encoding="utf-8").lower()
-    except OSError:
-        return None
-    found = sorted(environment.glob("lib/python3*/site-packages"))
-    return found[0] if len(found) == 1 and "include-system-site-packages = true" not in settings else None
 
 
 def _on_cpu(model: AnswerModelConfig, vllm: VLLMConfig) -> dict[str, Any]:
@@ -133,6 +92,18 @@ def _has_bf16() -> bool:
         return False
     flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
     return not _BF16_FLAGS.isdisjoint(flags.split())
+
+
+def _assignable_gpus(python: Path, model: AnswerModelConfig) -> list[str]:
+    """As ``CUDA_VISIBLE_DEVICES`` names them: CUDA's numbers need not be the driver's, so the user's spelling stays."""
+    if is_built_for_cpus(python):
+        return []
+    gpus, chosen = visible_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        num_gpus = model.tensor_parallel_size * model.data_parallel_size if gpus is None else len(gpus)
+        return [str(index) for index in range(num_gpus)]
+    names = [name for name in (part.strip() for part in chosen.split(",")) if name and name != "-1"]
+    return names if gpus is None else names[: len(gpus)]
 
 
 def _worker_environments(

@@ -2,7 +2,8 @@
 
 The one command that is supervised (:func:`wsdm_arena.processes.run_supervised`) for any number of workers. Its own end
 ends them: on SIGTERM, which it also gets when its supervisor is killed, it asks the workers to stop, waits, and kills
-what is left. A worker that fails does not stop the others.
+what is left. A worker that fails does not stop the others; what it has started is killed at once, as it may hold the
+memory of a GPU.
 """
 
 import json
@@ -12,7 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,7 +27,10 @@ from wsdm_arena.processes.failure import describe_signal
 from wsdm_arena.processes.lock import lock_directory
 
 _POLL_INTERVAL_S = 0.1
+_WORKER_VARIABLE = "WSDM_ARENA_WORKER"
+"""Marks all processes of one worker, those included that outlive it."""
 _LOCK_MARGIN_S = 15.0
+_STOPPED = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,22 @@ class _Termination:
     """Whether SIGTERM has arrived."""
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested = self._ends_at_once = False
         signal.signal(signal.SIGTERM, self._note)
+
+    @contextmanager
+    def ending_at_once(self) -> Iterator[None]:
+        """While entered, SIGTERM raises :class:`SystemExit`: there is nothing to stop yet."""
+        self._ends_at_once = True
+        try:
+            yield
+        finally:
+            self._ends_at_once = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
+        if self._ends_at_once:
+            raise SystemExit(_STOPPED)
 
 
 def run_pool(spec: PoolSpec) -> int:
@@ -67,18 +83,29 @@ def run_pool(spec: PoolSpec) -> int:
     """
     termination = _Termination()
     directory, wait_s = spec.locked_directory, spec.grace_s + _LOCK_MARGIN_S
-    with lock_directory(Path(directory), wait_s) if directory else nullcontext():
+    with ExitStack() as stack:
+        if directory is not None:
+            with termination.ending_at_once():
+                stack.enter_context(lock_directory(Path(directory), wait_s))
         workers: list[subprocess.Popen[bytes]] = []
         try:
-            for command, environment in zip(spec.commands, spec.environments, strict=True):
-                workers.append(_start(command, environment))
-            while any(worker.poll() is None for worker in workers):
+            for rank, (command, environment) in enumerate(zip(spec.commands, spec.environments, strict=True)):
+                workers.append(_start(command, environment | {_WORKER_VARIABLE: _mark(rank)}))
+            running = set(range(len(workers)))
+            while running:
                 if termination.requested or Path(spec.stop_file).exists():
-                    return 128 + signal.SIGTERM
+                    return _STOPPED
+                for rank in [rank for rank in running if workers[rank].poll() is not None]:
+                    running.remove(rank)
+                    _kill(_carrying(_WORKER_VARIABLE, _mark(rank)))
                 time.sleep(_POLL_INTERVAL_S)
         finally:
             _stop(workers, spec.grace_s)
     return _report([worker.returncode for worker in workers])
+
+
+def _mark(rank: int) -> str:
+    return f"{os.getpid()}.{rank}"
 
 
 def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -99,11 +126,7 @@ def _stop(workers: list[subprocess.Popen[bytes]], grace_s: float) -> None:
     deadline = time.monotonic() + grace_s
     while any(worker.poll() is None for worker in workers) and time.monotonic() < deadline:
         time.sleep(_POLL_INTERVAL_S)
-    for process in _family():
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
+    _kill(_family())
     for worker in workers:
         worker.wait()
 
@@ -113,10 +136,21 @@ def _family() -> list[psutil.Process]:
     mark = os.environ.get(parent_death.SUPERVISOR_VARIABLE)
     family = set(psutil.Process().children(recursive=True))
     if mark is not None:
-        for process in psutil.process_iter(["environ"]):
-            if (process.info["environ"] or {}).get(parent_death.SUPERVISOR_VARIABLE) == mark:
-                family.add(process)
+        family.update(_carrying(parent_death.SUPERVISOR_VARIABLE, mark))
     return [process for process in family if process.pid != os.getpid()]
+
+
+def _carrying(variable: str, value: str) -> list[psutil.Process]:
+    processes = psutil.process_iter(["environ"])
+    return [process for process in processes if (process.info["environ"] or {}).get(variable) == value]
+
+
+def _kill(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
 
 
 def _report(returncodes: list[int]) -> int:

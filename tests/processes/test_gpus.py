@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from wsdm_arena.preflight import gpus as module
-from wsdm_arena.preflight.gpus import Gpu, describe_gpus, gpus_of_torch, visible_gpus
+from wsdm_arena.processes import gpus as module
+from wsdm_arena.processes.gpus import Gpu, describe_gpus, gpus_of_torch, visible_gpus
 
 FOUR = "".join(f"{number}, GPU-{letter * 4}-0, 81920\n" for number, letter in enumerate("abcd"))
 GIB_80 = 80 * 2**30
