@@ -136,6 +136,14 @@ def test_texts_and_languages_are_data(requests, tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "pairs.parquet"), pairs)
 
 
+def test_white_space_around_an_answer_does_not_tell_who_wrote_it(requests):
+    answers = answer_all(requests, **{"v1-0-0": (" Paris\n  is it\n", "stop"), "v1-1-0": (" answer v1-1-1\n", "stop")})
+    pairs, report = build_generated_pairs(requests, answers)
+    assert pairs.set_index("id").loc[f"v1:{0:032x}", "response_a"] == "Paris\n  is it"
+    assert f"v1:{1:032x}" not in set(pairs["id"]), "the other answer is the same"
+    assert sum(sum(reasons.values()) for reasons in report["dropped_answers"].values()) == 2
+
+
 def test_no_requests_give_an_empty_table_of_the_same_columns(requests):
     full, _ = build_generated_pairs(requests, answer_all(requests))
     none = requests.iloc[:0]

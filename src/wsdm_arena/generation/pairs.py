@@ -52,8 +52,8 @@ class GeneratedPairTables(NamedTuple):
 def build_generated_pairs(requests: pd.DataFrame, answers: pd.DataFrame) -> GeneratedPairTables:
     """Join the two answers to each prompt of each round.
 
-    Reasoning is removed from answers (see :func:`~wsdm_arena.generation.reasoning.strip_reasoning`). Dropped, and
-    counted by answer model, are answers that failed, were cut off (within their reasoning, too), are empty, or are the
+    Reasoning (see :func:`~wsdm_arena.generation.reasoning.strip_reasoning`) and white space at their ends are removed
+    from answers. Dropped, and counted by answer model, are answers that failed, were cut off (within their reasoning, too), are empty, or are the
     same as the other one to the prompt; a pair that lacks one is dropped, and so is one that repeats another of the
     same three texts.
 
@@ -125,10 +125,15 @@ def _check(requests: pd.DataFrame, answers: pd.DataFrame) -> None:
 
 
 def _judge_answers(joined: pd.DataFrame, texts: RowReport) -> None:
-    """Add ``answer`` without reasoning, and ``fate``: what becomes of it."""
+    """Add ``answer`` without reasoning and white space around it, and ``fate``: what becomes of it.
+
+    White space around an answer comes of the chat template (" Paris" after "Assistant:"): it would tell a judge which
+    model wrote the answer, and says nothing of how good it is.
+    """
     answers, fates = [], []
     for text, finish_reason in zip(clean_texts(joined["text"], texts), joined["finish_reason"], strict=True):
         answer = strip_reasoning(text) if text is not None else None
+        answer = answer.strip() if answer is not None else None
         answers.append(answer)
         fates.append(_fate(text, finish_reason, answer))
     joined["answer"] = pd.Series(answers, index=joined.index, dtype="str")
@@ -140,7 +145,7 @@ def _fate(text: str | None, finish_reason: Any, answer: str | None) -> str:
         return FAILED
     if finish_reason == "length" or answer is None:
         return CUT_OFF
-    return GOOD if answer.strip() else EMPTY
+    return GOOD if answer else EMPTY
 
 
 def _to_pairs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
