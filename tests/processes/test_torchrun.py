@@ -4,12 +4,13 @@ import os
 import pty
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from wsdm_arena.config import LauncherConfig
-from wsdm_arena.processes import torchrun_command, torchrun_environment
+from wsdm_arena.processes import ProcessFailed, run_torchrun, torchrun_command, torchrun_environment
 
 TWO_PROCESSES = LauncherConfig(processes_per_node=2)
 READY = ("rank0.threads1", "rank1.threads1")
@@ -52,6 +53,22 @@ def test_threads_are_the_configured_ones_then_the_users_then_one(monkeypatch):
 def test_gpu_memory_grows_in_segments_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF", raising=False)
     assert torchrun_environment(LauncherConfig())["PYTORCH_CUDA_ALLOC_CONF"] == "expandable_segments:True"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("manners", [(), ("fails",)])
+def test_torchrun_leaves_no_folder_of_its_own_behind(tmp_path, monkeypatch, manners):
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    script = "import sys; sys.exit(3)" if manners else "pass"
+    (tmp_path / "brief_worker.py").write_text(script)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ProcessFailed) if manners else nullcontext():
+        run_torchrun(TWO_PROCESSES, "brief_worker", [], log_path=tmp_path / "log")
+    assert "brief_worker" in (tmp_path / "log").read_text()
+    assert [*temporary.iterdir()] == []
 
 
 def sleeping(folder: Path, *manners: str) -> list[str]:

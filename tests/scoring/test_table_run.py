@@ -25,7 +25,7 @@ from wsdm_arena.processes.lock import DirectoryInUseError, lock_directory
 from wsdm_arena.prompts.store import TokenStore, TokenStoreError, build_token_store
 from wsdm_arena.runs.fingerprint import DirectoryChangedError
 from wsdm_arena.schemas import Predictions
-from wsdm_arena.scoring import run_directory, table_reader, table_run
+from wsdm_arena.scoring import run_directory, table_reader
 from wsdm_arena.scoring.__main__ import main
 from wsdm_arena.scoring.predictor import TokenizedPairs, score_pairs
 from wsdm_arena.scoring.run_directory import ScoringDirectory, ScoringError
@@ -289,7 +289,9 @@ def test_several_processes_are_started_on_this_node_only(
     tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nodes: int
 ) -> None:
     commands: list[list[str]] = []
-    monkeypatch.setattr(table_run, "run_supervised", lambda command, **options: commands.append(command))
+    monkeypatch.setattr(
+        "wsdm_arena.processes.torchrun.run_supervised", lambda command, **options: commands.append(command)
+    )
     launcher = LauncherConfig(processes_per_node=4, nodes=nodes, rendezvous_endpoint="host:1", prefix=("srun", "-x"))
     with pytest.raises(RuntimeError, match=r"torchrun ended without an error, but .*complete\.json is missing"):
         score_table(tables.request(), tmp_path, launcher)

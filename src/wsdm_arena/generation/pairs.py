@@ -53,9 +53,9 @@ def build_generated_pairs(requests: pd.DataFrame, answers: pd.DataFrame) -> Gene
     """Join the two answers to each prompt of each round.
 
     Reasoning (see :func:`~wsdm_arena.generation.reasoning.strip_reasoning`) and white space at their ends are removed
-    from answers. Dropped, and counted by answer model, are answers that failed, were cut off (within their reasoning, too), are empty, or are the
-    same as the other one to the prompt; a pair that lacks one is dropped, and so is one that repeats another of the
-    same three texts.
+    from answers. Dropped, and counted by answer model, are answers that failed, were cut off (within their reasoning,
+    too), are empty, or are the same as the other one to the prompt; a pair that lacks one is dropped, and so is one
+    that repeats another of the same three texts.
 
     Args:
         requests: ``request_id`` (unique), ``round``, ``prompt_group``, ``prompt``, ``language``, ``slot`` (answer A has

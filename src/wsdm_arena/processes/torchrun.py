@@ -1,11 +1,41 @@
-"""The torchrun command line of a launcher configuration; torch itself is not imported."""
+"""torchrun as a launcher configuration describes it; torch itself is not imported."""
 
 import hashlib
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from wsdm_arena.config import LauncherConfig
+from wsdm_arena.processes.supervisor import run_supervised
+
+_LOG_DIRECTORY = "PET_LOG_DIR"
+"""Where torchrun puts what its processes say of their errors; by default into a folder that it leaves behind."""
+
+
+def run_torchrun(launcher: LauncherConfig, module: str, args: Sequence[str], *, log_path: Path) -> None:
+    """Run ``python -m module args`` in every process of the launcher, to their end.
+
+    Args:
+        launcher: How many processes, where and how.
+        module: To run.
+        args: Its arguments.
+        log_path: The output is appended here; its folder must exist.
+
+    Raises:
+        ProcessFailed: A process ended with an error; carries the last lines.
+        KeyboardInterrupt: SIGINT arrived; everything is stopped.
+        SystemExit: SIGTERM or SIGHUP arrived; everything is stopped.
+    """
+    with tempfile.TemporaryDirectory(prefix="wsdm-arena-torchrun-", ignore_cleanup_errors=True) as folder:
+        variables = {} if _LOG_DIRECTORY in os.environ else {_LOG_DIRECTORY: folder}
+        run_supervised(
+            torchrun_command(launcher, module, args),
+            env=variables | torchrun_environment(launcher),
+            grace_s=launcher.stop_grace_s,
+            log_path=log_path,
+        )
 
 
 def torchrun_command(launcher: LauncherConfig, module: str, args: Sequence[str]) -> list[str]:

@@ -10,8 +10,7 @@ from wsdm_arena.config import LauncherConfig, ResolvedJudge, ScoringConfig
 from wsdm_arena.config.judges import AttentionName
 from wsdm_arena.config.pseudo_labels import Order
 from wsdm_arena.config.training import DType
-from wsdm_arena.processes.supervisor import run_supervised
-from wsdm_arena.processes.torchrun import torchrun_command, torchrun_environment
+from wsdm_arena.processes.torchrun import run_torchrun
 from wsdm_arena.prompts.store import TokenStore
 from wsdm_arena.prompts.tokenizers import fingerprint_tokenizer, load_tokenizer
 from wsdm_arena.runs.files import MANIFEST
@@ -118,7 +117,7 @@ def score_table(request: ScoringConfig, run_dir: Path, launcher: LauncherConfig)
     if processes == 1 or not _has_work_left(run, request):  # a launch costs seconds
         _score_here(run, request)
     else:
-        _score_with_torchrun(run, on_this_node(launcher, processes))
+        run_torchrun(on_this_node(launcher, processes), "wsdm_arena.scoring", [str(run.path)], log_path=run.log)
     if not run.is_complete(request):
         raise RuntimeError(f"{request.table}: torchrun ended without an error, but {run.complete} is missing")
     record_work("scoring", request.fingerprint, "resumed" if resumed else "made", run.path)
@@ -187,13 +186,4 @@ def on_this_node(launcher: LauncherConfig, processes: int) -> LauncherConfig:
             "rendezvous_endpoint": None,
             "prefix": launcher.prefix if launcher.nodes == 1 else (),
         }
-    )
-
-
-def _score_with_torchrun(run: ScoringDirectory, launcher: LauncherConfig) -> None:
-    run_supervised(
-        torchrun_command(launcher, "wsdm_arena.scoring", [str(run.path)]),
-        env=torchrun_environment(launcher),
-        grace_s=launcher.stop_grace_s,
-        log_path=run.log,
     )

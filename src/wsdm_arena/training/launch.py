@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from wsdm_arena.config import LauncherConfig, ResolvedJudge, RunConfig, TokenTable
-from wsdm_arena.processes.supervisor import run_supervised
-from wsdm_arena.processes.torchrun import torchrun_command, torchrun_environment
+from wsdm_arena.processes.torchrun import run_torchrun
 from wsdm_arena.runs.files import MANIFEST, write_atomically
 from wsdm_arena.runs.fingerprint import (
     directory_digest,
@@ -128,13 +127,7 @@ def launch_training(run: RunConfig, run_dir: Path, launcher: LauncherConfig) -> 
     resumed = (run_dir / "run.json").exists()
     write_atomically(run_dir / "run.json", run.model_dump_json(indent=2).encode())
     logger.info("%s: %s run %s in %s", name, "resuming" if resumed else "starting", run.fingerprint, run_dir)
-    command = torchrun_command(launcher, "wsdm_arena.training", [str(run_dir)])
-    run_supervised(
-        command,
-        env=torchrun_environment(launcher),
-        grace_s=launcher.stop_grace_s,
-        log_path=run_dir / "torchrun.log",
-    )
+    run_torchrun(launcher, "wsdm_arena.training", [str(run_dir)], log_path=run_dir / "torchrun.log")
     if not finished.complete:
         raise RuntimeError(f"{name}: torchrun ended without an error, but {run_dir}/complete.json is missing")
     record_work("training", run.fingerprint, "resumed" if resumed else "made", run_dir)
