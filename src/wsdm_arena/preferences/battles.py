@@ -1,5 +1,6 @@
 """From a raw table to battles: one row a vote, validated, labelled, in folds, and a report of what was not kept."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,7 +80,7 @@ def build_battles(raw: pd.DataFrame, config: PreferencesConfig) -> BattleTables:
             for different battles; or too few battles are left for the folds.
     """
     raw = raw.reset_index(drop=True)
-    check_columns(raw, TEXT_COLUMNS if set(ONE_HOT_COLUMNS) & set(raw.columns) else (*TEXT_COLUMNS, "winner"))
+    check_columns(raw, required_columns(raw.columns))
     report = RowReport(raw)
     kept = np.ones(len(raw), dtype=bool)
     kept &= ~_drop_unreadable(raw, report)
@@ -95,6 +96,11 @@ def build_battles(raw: pd.DataFrame, config: PreferencesConfig) -> BattleTables:
     battles = _label(rows[kept].reset_index(drop=True), config)
     report.log_summary("battles", len(battles))
     return BattleTables(battles, {**report.to_dict(), **_summarize(raw, battles)})
+
+
+def required_columns(present: Iterable[str]) -> tuple[str, ...]:
+    """Obligatory columns of raw battles, some of whose columns are these: a winner, or one column for each winner."""
+    return TEXT_COLUMNS if set(ONE_HOT_COLUMNS) & set(present) else (*TEXT_COLUMNS, "winner")
 
 
 def _drop_unreadable(raw: pd.DataFrame, report: RowReport) -> np.ndarray:

@@ -39,6 +39,13 @@ _BUFFER_BYTES = 1 << 20
 """Of a Parquet column that are read at a time; without it the whole column of a row group is."""
 
 
+_NO_TEXT = {
+    b"PAR1": "it is Parquet: end its name in .parquet",
+    b"\x1f\x8b": "it is compressed by gzip: unpack it",
+    b"PK\x03\x04": "it is a ZIP archive or a spreadsheet: unpack it, or save the sheet as CSV",
+    b"(\xb5/\xfd": "it is compressed by Zstandard: unpack it",
+}
+"""How files that are not text begin, and what to do with them."""
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -164,9 +171,21 @@ def _explaining(file: Path) -> Iterator[None]:
     if _suffix(file) not in SUFFIXES:
         raise RawTableError(f"{file}: unknown format {file.suffix!r}; known suffixes: {sorted(SUFFIXES)}")
     try:
+        _check_content(file)
         yield
     except (OSError, pa.ArrowException, UnicodeError, json.JSONDecodeError) as error:
         raise RawTableError(f"{file}: cannot be read as {file.suffix[1:]}: {_first_line(error)}") from error
+
+
+def _check_content(file: Path) -> None:
+    """Refuse what is no text though its name says so; as text it would be a page of unreadable characters."""
+    if _suffix(file) == _PARQUET:
+        return
+    with file.open("rb") as stream:
+        start = stream.read(max(map(len, _NO_TEXT)))
+    for magic, cure in _NO_TEXT.items():
+        if start.startswith(magic):
+            raise RawTableError(f"{file}: this is no {file.suffix[1:]} file; {cure}")
 
 
 def _suffix(file: Path) -> str:

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +24,7 @@ from wsdm_arena.preferences.raw_rows import (
     RawTableError,
     read_frame,
     replace_surrogates,
+    stream_frames,
 )
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "TEXT_COLUMNS",
     "RawTableError",
     "check_columns",
+    "check_first_rows",
     "describe_files",
     "explain_missing",
     "find_files",
@@ -44,6 +46,8 @@ logger = logging.getLogger(__name__)
 
 TEXT_COLUMNS = ("prompt", "response_a", "response_b")
 _SHARED_COLUMNS = (*TEXT_COLUMNS, "winner")  # a file that lacks one of these cannot be joined to files that have it
+
+_FIRST_ROWS = 1000
 
 PathSpec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -90,6 +94,25 @@ def read_raw_tables(files: Iterable[Path]) -> pd.DataFrame:
             table["source"] = replace_surrogates(sources[file])
         logger.info("read %s: %d rows", file, len(table))
     return _concatenate(list(tables.values()))
+
+
+def check_first_rows(file: Path, required: Callable[[Sequence[str]], Sequence[str]]) -> None:
+    """Refuse a file that is no table, or lacks an obligatory column, by its first rows; it may be of any size.
+
+    Args:
+        file: Of a known format.
+        required: Obligatory columns, by those that are there.
+
+    Raises:
+        RawTableError: It is unreadable, of an unknown format, or not one of its first rows has an obligatory column.
+    """
+    _, frame = next(stream_frames(file, _FIRST_ROWS), (0, pd.DataFrame()))
+    if frame.empty or frame[FAULT_COLUMN].notna().all():
+        return  # no rows, or no good ones: whoever reads it all knows more
+    present = [str(column) for column in frame.columns if column not in INTERNAL_COLUMNS]
+    needed = required(present)
+    if not set(needed) <= set(present):
+        raise RawTableError(explain_missing(str(file), present, needed))
 
 
 def check_columns(raw: pd.DataFrame, required: Sequence[str]) -> None:

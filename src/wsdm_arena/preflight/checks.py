@@ -15,6 +15,7 @@ from wsdm_arena.preflight.kernels import check_kernels
 from wsdm_arena.preflight.launcher import check_launcher, check_submission_devices
 from wsdm_arena.preflight.packages import check_packages
 from wsdm_arena.preflight.planned_run import PlannedRun, PreflightError
+from wsdm_arena.preflight.raw_tables import check_raw_tables
 from wsdm_arena.preflight.runners import check_runner
 from wsdm_arena.preflight.simulated import check_raw_files, check_simulator
 
@@ -29,6 +30,7 @@ CHECKS: tuple[tuple[str, tuple[Check, ...]], ...] = (
     ("files of yours would be lost", (check_simulator,)),
     ("raw files are of another env", (check_raw_files,)),
     (MISSING, (check_inputs, warn_of_absent_conversations)),
+    ("raw tables cannot be used", (check_raw_tables,)),
     ("language models are not installed", (check_packages,)),
     ("pairs cannot be generated", (check_answer_models,)),
     ("devices do not suffice", (check_launcher, check_submission_devices)),
