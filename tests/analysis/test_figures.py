@@ -133,6 +133,8 @@ def test_the_swap_audit_has_flips_and_gaps_by_slice():
     assert flips.x == (0.3,)
     assert gaps.x == (None,)
     assert [button.label for button in figure.layout.updatemenus[0].buttons] == ["all pairs", "by language"]
+    narrow = figures.draw_swap_audit([analysis("teacher", "gemma")], rows, confidence=0.5).data[2]
+    assert narrow.error_x.array[0] < flips.error_x.array[0] / 2
 
 
 def test_length_abstention_and_frontier_show_their_numbers():

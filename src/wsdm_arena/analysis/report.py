@@ -64,6 +64,7 @@ def build_report(
     run: Mapping[str, Any] | None = None,
     tables: Mapping[str, TableSummary] | None = None,
     notes: Sequence[str] = (),
+    confidence: float = 0.95,
 ) -> str:
     """Write the report: one HTML page with figures and plotly itself inside, which asks no server for anything.
 
@@ -79,11 +80,12 @@ def build_report(
         run: What is known of the run, by name: its id, environment, command; what is null is left out.
         tables: Sizes of the tables of pairs, by name.
         notes: Paragraphs that stand at the end.
+        confidence: Of the intervals that are computed here; the others are in what is given.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
-    sections = _sections(rows, analyses, cascades, comparisons, learning_metrics or {}, tables or {})
+    sections = _sections(rows, analyses, cascades, comparisons, learning_metrics or {}, tables or {}, confidence)
     environment = Environment(
         loader=PackageLoader("wsdm_arena.analysis"),
         autoescape=True,
@@ -115,6 +117,7 @@ def _sections(
     comparisons: Sequence[Mapping[str, Any]],
     metrics: Mapping[str, pd.DataFrame],
     tables: Mapping[str, TableSummary],
+    confidence: float,
 ) -> list[Section]:
     from wsdm_arena.analysis import figures
 
@@ -124,7 +127,10 @@ def _sections(
         "accuracy": (findings.accuracy_finding(rows), figures.draw_accuracy(rows, colors=colors)),
         "slices": (findings.slices_finding(rows), figures.draw_slices(rows, colors=colors)),
         "calibration": (findings.calibration_finding(best), figures.draw_calibration(analyses, colors=colors)),
-        "swap": (findings.swap_finding(best), figures.draw_swap_audit(analyses, rows, colors=colors)),
+        "swap": (
+            findings.swap_finding(best),
+            figures.draw_swap_audit(analyses, rows, colors=colors, confidence=confidence),
+        ),
         "length": (findings.length_finding(best), figures.draw_length_bias(analyses, colors=colors)),
         "abstention": (findings.abstention_finding(best), figures.draw_abstention(analyses, colors=colors)),
         "cascades": (findings.cascade_finding(cascades), figures.draw_cascade_frontier(cascades)),

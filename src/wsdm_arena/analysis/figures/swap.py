@@ -30,7 +30,11 @@ _MEASURES = (("flip_rate", "verdicts that flip"), ("gap", "how far the probabili
 
 
 def draw_swap_audit(
-    analyses: Sequence[JudgeAnalysis], rows: Sequence[ScoreboardRow], *, colors: Mapping[str, str] | None = None
+    analyses: Sequence[JudgeAnalysis],
+    rows: Sequence[ScoreboardRow],
+    *,
+    colors: Mapping[str, str] | None = None,
+    confidence: float = 0.95,
 ) -> go.Figure:
     """Draw flip rate and gap, of all pairs with intervals, and by part where the scoreboard has it.
 
@@ -38,6 +42,7 @@ def draw_swap_audit(
         analyses: Judges that read one order only are left out.
         rows: The scoreboard; its slices have no interval of the gap, that of the flip rate is Wilson's.
         colors: By judge, where several figures are to agree.
+        confidence: Of the slices' intervals; the others are in the analyses.
     """
     audited = [analysis for analysis in analyses if analysis["swap"] is not None]
     if not audited:
@@ -51,7 +56,7 @@ def draw_swap_audit(
     kinds = [kind for kind in kinds if kind.categories]
     for kind in kinds:
         for name, scored in kind.rows.items():
-            owners += [(kind.kind, name)] * _add_slices(figure, kind, name, scored, colors)
+            owners += [(kind.kind, name)] * _add_slices(figure, kind, name, scored, colors, confidence)
     names = [_name(analysis) for analysis in audited]
     whole = Slices(_WHOLE, dict(zip(names, names, strict=True)), {}, frozenset([""]))
     buttons = list(kind_buttons([whole, *kinds], owners))
@@ -112,7 +117,12 @@ def _number(title: str, value: float) -> str:
 
 
 def _add_slices(
-    figure: go.Figure, kind: Slices, name: str, rows: Sequence[ScoreboardRow], colors: Mapping[str, str]
+    figure: go.Figure,
+    kind: Slices,
+    name: str,
+    rows: Sequence[ScoreboardRow],
+    colors: Mapping[str, str],
+    confidence: float,
 ) -> int:
     """Add a judge's traces; return how many."""
     color, names = (
@@ -131,7 +141,10 @@ def _add_slices(
         "visible": False,
     }
     flips = [row["flip_rate"] or 0.0 for row in rows]
-    bounds = [wilson_interval(flip * row["num_pairs"], row["num_pairs"]) for flip, row in zip(flips, rows, strict=True)]
+    sizes = [row["num_pairs"] for row in rows]
+    bounds = [
+        wilson_interval(flip * size, size, confidence=confidence) for flip, size in zip(flips, sizes, strict=True)
+    ]
     lows, highs = [low for low, _ in bounds], [high for _, high in bounds]
     hover = [
         f"<b>{label(name)}</b><br>{label(value_name(kind.kind, kind_and_value(row)[1]), limit=120)}<br>"

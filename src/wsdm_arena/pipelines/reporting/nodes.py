@@ -126,13 +126,15 @@ def summarize_data(**tables: pd.DataFrame) -> dict[str, TableSummary]:
 
 
 @result_format(ANALYSES)
-def draw_judges(judges: list[JudgeAnalysis], scoreboard: list[ScoreboardRow]) -> dict[str, Any]:
+def draw_judges(
+    judges: list[JudgeAnalysis], scoreboard: list[ScoreboardRow], reporting: ReportingConfig
+) -> dict[str, Any]:
     """Draw how far judges may be trusted: calibration, order, length, abstention."""
     from wsdm_arena.analysis.figures import draw_abstention, draw_calibration, draw_length_bias, draw_swap_audit
 
     return {
         "calibration_plot": draw_calibration(judges),
-        "swap_plot": draw_swap_audit(judges, scoreboard),
+        "swap_plot": draw_swap_audit(judges, scoreboard, confidence=reporting.confidence),
         "length_plot": draw_length_bias(judges),
         "abstention_plot": draw_abstention(judges),
     }
@@ -170,6 +172,7 @@ def write_report(
     judges: list[JudgeAnalysis],
     training_metrics: pd.DataFrame,
     run_context: dict[str, Any],
+    reporting: ReportingConfig,
     cascades: Sequence[CascadeAnalysis] = (),
 ) -> str:
     """Put everything onto one page that needs no network."""
@@ -184,6 +187,7 @@ def write_report(
         learning_metrics=_by_training(training_metrics),
         run=run_context,
         tables=tables,
+        confidence=reporting.confidence,
     )
 
 

@@ -72,7 +72,7 @@ def _create_report(trainings: Iterable[str], submissions: Iterable[str], *, has_
         Node(nodes.draw_scoreboard, "scoreboard", _plots("accuracy", "slices"), name="draw_scoreboard"),
         Node(
             nodes.draw_judges,
-            ["judges", "scoreboard"],
+            ["judges", "scoreboard", "params:reporting"],
             _plots("calibration", "swap", "length", "abstention"),
             name="draw_judges",
         ),
@@ -83,7 +83,8 @@ def _create_report(trainings: Iterable[str], submissions: Iterable[str], *, has_
         drawn.append(Node(nodes.draw_cascades, "cascades", "cascades_plot", name="draw_cascades"))
     shown = ["scoreboard", "comparisons", "tables", "judges", "training_metrics", "run_context"]
     shown += ["cascades"] if cascades else []
-    page = Node(nodes.write_report, {name: name for name in shown}, "page", name="write")
+    inputs = {name: name for name in shown} | {"reporting": "params:reporting"}
+    page = Node(nodes.write_report, inputs, "page", name="write")
     report = Pipeline([*collected, *drawn, page, *map(_create_card, tables)])
     return Pipeline(
         report,
