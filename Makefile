@@ -86,6 +86,11 @@ check: setup ## Formatting, linting, types, import contracts
 small-llm: setup ## Install the language models of env small_llm, which come as Python packages
 	@$(BIN)/python scripts/small_llm.py
 
+flash-attn: setup ## Build flash-attn for the installed torch: needs an NVIDIA GPU, nvcc of torch's CUDA version, and time
+	@$(BIN)/python -c "import sys, torch; sys.exit(0 if torch.version.cuda else 'the installed torch is built for CPUs: flash-attn needs the CUDA build (make setup on a machine with a GPU)')"
+	$(BIN)/pip install wheel ninja packaging psutil setuptools
+	$(BIN)/pip install --no-build-isolation --constraint constraints.txt "flash-attn>=2.8"
+
 vllm: setup ## Make .venv-vllm, vLLM's own environment; says first what it will download
 	@$(BIN)/python scripts/vllm.py
 

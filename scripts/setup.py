@@ -53,6 +53,8 @@ def main() -> None:
     create_environment(anew=anew)
     write_stamp({**wanted, "requirements": UNFINISHED})
     install_torch(torch_sources(torch_version(), build=build))
+    if build != "CPU" and has_gpu():
+        warn_of_unusable_gpus()
     print("Installing the project and everything it needs.", flush=True)
     pip("install", "--constraint", str(CONSTRAINTS), "--editable", f"{ROOT}[dev]")
     check_packages()
@@ -197,6 +199,19 @@ def install_torch(sources: list[list[str]]) -> None:
             f"{error}\ntorch could not be installed; TORCH_INDEX_URL=<url> names another index to take it from "
             "(that of PyPI has the CUDA build, several GB)"
         ) from None
+
+
+def warn_of_unusable_gpus() -> None:
+    """Say at once, and not when a training starts, that torch's CUDA is newer than the driver."""
+    script = "import torch; print(torch.cuda.is_available(), torch.version.cuda)"
+    answer = _run_quietly(["-W", "ignore", "-c", script])
+    available, _, cuda = answer.stdout.decode(errors="replace").strip().partition(" ")
+    if answer.returncode == 0 and available == "False":
+        print(
+            f"Warning: there is a GPU, but torch, built for CUDA {cuda}, cannot use it: its driver is too old. "
+            "Update the driver, or take a build for an older CUDA: TORCH_INDEX_URL=<its index> make clean-env setup",
+            flush=True,
+        )
 
 
 def pip(*arguments: str) -> None:

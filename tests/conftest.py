@@ -16,6 +16,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell's background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs, but from the tests that are about them (``-m gpu``): the others compare with the CPU's float32."""
+    chosen = config.option.markexpr
+    if "gpu" not in chosen or "not gpu" in chosen:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.fixture(autouse=True, scope="module")
 def search_paths() -> Iterator[None]:
     """Kedro puts a project's ``src`` into ``PYTHONPATH`` and ``sys.path`` when bootstrapped; here it goes again."""

@@ -57,6 +57,8 @@ class DistributedContext:
         """
         local_rank = int(environment.get("LOCAL_RANK", "0"))
         kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        if kind == "cuda" and not torch.cuda.device_count():
+            raise DeviceError(_describe_absence())
         if kind == "cuda" and local_rank >= torch.cuda.device_count():
             raise DeviceError(
                 f"process {local_rank} of this node finds {torch.cuda.device_count()} GPUs; "
@@ -162,3 +164,15 @@ def leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _describe_absence() -> str:
+    """Why torch finds no GPU, as far as its build tells."""
+    cure = "set launcher.device to cpu"
+    if torch.version.cuda is None:
+        return f"finds 0 GPUs: torch {torch.__version__} is built for CPUs; install its CUDA build, or {cure}"
+    return (
+        f"finds 0 GPUs: torch {torch.__version__} is built for CUDA {torch.version.cuda}; where nvidia-smi shows one, "
+        "its driver is too old for that: update the driver, install a build for an older CUDA (TORCH_INDEX_URL=<its "
+        f"index> make clean-env setup), or {cure}"
+    )

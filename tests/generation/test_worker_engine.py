@@ -88,7 +88,8 @@ def test_copies_share_prompts_and_the_gpus_that_are_visible(log, monkeypatch, gp
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7, 5,GPU-3,1,0")
     answers, _ = ask(stub_vllm_config(tensor_parallel_size=2, data_parallel_size=2), [f"p{n}" for n in range(5)])
     loads = read_log(log, "load")
-    assert sorted(load["environment"]["CUDA_VISIBLE_DEVICES"] for load in loads) == ["7,5", "GPU-3,1"]
+    assert sorted(load["environment"]["CUDA_VISIBLE_DEVICES"] for load in loads) == ["3,1", "7,5"]
+    assert {load["environment"]["CUDA_DEVICE_ORDER"] for load in loads} == {"PCI_BUS_ID"}, "the driver's numbers"
     assert {load["fields"]["tensor_parallel_size"] for load in loads} == {2}
     assert all(load["environment"]["VLLM_NO_USAGE_STATS"] == "1" for load in loads)
     assert sorted(answers) == [f"r{n}" for n in range(5)]
@@ -105,6 +106,7 @@ def test_no_more_copies_are_started_than_there_are_prompts(log):
     ("number", "chosen", "expected"),
     [
         (4, None, ["0,1", "2,3"]),
+        (8, "7,5,1,0,2", ["1,0", "7,5"]),
         (None, None, ["0,1", "2,3"]),  # the driver does not answer: vLLM will say what is wrong
         (None, "GPU-9,4,MIG-1,2", ["GPU-9,4", "MIG-1,2"]),
         (0, None, [None, None]),

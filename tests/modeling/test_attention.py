@@ -11,6 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from wsdm_arena.batching.packed import PackedBatch
 from wsdm_arena.modeling import attention as attention_module
+from wsdm_arena.modeling import flex
 from wsdm_arena.modeling import judge as judge_module
 from wsdm_arena.modeling.attention import UnsupportedJudgeError, choose_attention, plan_attention
 from wsdm_arena.modeling.flex import block_mask
@@ -27,6 +28,9 @@ def machine(monkeypatch):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
         optional = ("triton", "torch.nn.attention.varlen")
         flash_attn = ModuleType("flash_attn") if "flash_attn" in packages else None  # None cannot be imported
+        if flash_attn is not None:
+            flash_attn.flash_attn_varlen_func = None  # type: ignore[attr-defined]
+        attention_module._flash_function.cache_clear()
         monkeypatch.setitem(sys.modules, "flash_attn", flash_attn)
         monkeypatch.setattr(
             importlib.util,
@@ -34,7 +38,8 @@ def machine(monkeypatch):
             lambda name: find("json" if name in packages else "no_such_package") if name in optional else find(name),
         )
 
-    return pretend
+    yield pretend
+    attention_module._flash_function.cache_clear()
 
 
 def choose(config, requested="auto", device=CUDA, dtype=torch.bfloat16):
@@ -78,9 +83,7 @@ def test_flash_attn_that_was_built_for_another_torch_is_missing(machine, make, m
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "flash_attn")
     assert choose(make.config("llama")) == "flex"
-    with pytest.raises(
-        UnsupportedJudgeError, match=r'undefined symbol: _ZN3c10\): pip install "wsdm-arena\[flash-attn\]"'
-    ):
+    with pytest.raises(UnsupportedJudgeError, match=r"undefined symbol: _ZN3c10\): `make flash-attn` builds it"):
         choose(make.config("llama"), "flash_attention")
 
 
@@ -222,3 +225,16 @@ def test_compiled_layers_may_use_the_fallback(make, batch):
     for layer in judge.decoder_layers:
         layer.compile(backend="eager")
     assert torch.equal(judge(batch), expected)
+
+
+def test_a_kernel_that_is_compiled_too_often_is_an_error_and_no_fallback(monkeypatch):
+    """Beyond torch's own limit of 8 variants flex_attention would make all scores, without a word."""
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", False)
+    flex._compiled_flex.cache_clear()
+    try:
+        flex.flex_function()
+        assert torch._dynamo.config.recompile_limit == flex.MAX_VARIANTS
+        assert torch._dynamo.config.fail_on_recompile_limit_hit
+    finally:
+        flex._compiled_flex.cache_clear()

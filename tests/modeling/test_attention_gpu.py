@@ -17,6 +17,12 @@ CUDA = torch.device("cuda")
 KERNELS = ("flash_attention", "varlen", "flex")
 
 
+@pytest.fixture(autouse=True)
+def no_compiled_kernels():
+    """Variants that other tests compiled count towards torch's limit."""
+    torch._dynamo.reset()
+
+
 @pytest.fixture
 def long_batch():
     generator = np.random.default_rng(0)

@@ -1,4 +1,6 @@
 import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,14 +12,16 @@ HALF = {"dtype": "bfloat16"}
 
 
 @pytest.fixture
-def installed(monkeypatch):
+def installed(monkeypatch, tmp_path):
     """Pretend that these packages are installed, and no other that kernels need."""
+    (tmp_path / "flash_attn_interface.py").touch()
 
-    def pretend(*names: str) -> None:
+    def pretend(*names: str, place: Path = tmp_path) -> None:
+        spec = SimpleNamespace(submodule_search_locations=[str(place)])
         find = importlib.util.find_spec
-        known = {"flash_attn", "triton"}
+        specs = {name: spec if name in names else None for name in ("flash_attn", "triton")}
         monkeypatch.setattr(
-            kernels.importlib.util, "find_spec", lambda name: (name in names or None) if name in known else find(name)
+            kernels.importlib.util, "find_spec", lambda name: specs[name] if name in specs else find(name)
         )
 
     return pretend
@@ -34,10 +38,19 @@ def test_a_missing_package_is_named_with_what_installs_it(plan, gpus, installed)
     (problem,) = check_kernels(plan(nodes, judges=attention("flash_attention"), launcher=ON_GPU, training=HALF))
     assert problem == (
         "judges.gemma.attention=flash_attention: it needs the package flash-attn: "
-        'pip install "wsdm-arena[flash-attn]"; or set judges.gemma.attention to auto'
+        "`make flash-attn` builds it for the installed torch; or set judges.gemma.attention to auto"
     )
     installed("flash_attn")
     assert check_kernels(plan(nodes, judges=attention("flash_attention"), launcher=ON_GPU, training=HALF)) == []
+
+
+def test_another_version_of_the_package_is_not_the_one(plan, gpus, installed, tmp_path):
+    gpus(80)
+    installed("flash_attn", place=tmp_path / "version 4")
+    (problem,) = check_kernels(
+        plan(["teacher.gemma.train"], judges=attention("flash_attention"), launcher=ON_GPU, training=HALF)
+    )
+    assert "it needs the package flash-attn" in problem
 
 
 def test_only_judges_that_run_need_theirs(plan, gpus, installed):

@@ -50,7 +50,7 @@ def vllm_engine(
         raise EngineConfigError(f"generation.answer_models.{name}.model: {model.model} is no directory")
     kind = WorkerKind(
         command=[str(python), vllm_worker.__file__],
-        environments=_worker_environments(name, model, generation.vllm, _assignable_gpus(python, model)),
+        environments=_worker_environments(name, model, generation.vllm, *_assignable_gpus(python, model)),
         engine={
             "revision": model.revision,
             "trust_remote_code": model.trust_remote_code,
@@ -94,32 +94,40 @@ def _has_bf16() -> bool:
     return not _BF16_FLAGS.isdisjoint(flags.split())
 
 
-def _assignable_gpus(python: Path, model: AnswerModelConfig) -> list[str]:
-    """As ``CUDA_VISIBLE_DEVICES`` names them: CUDA's numbers need not be the driver's, so the user's spelling stays."""
+def _assignable_gpus(python: Path, model: AnswerModelConfig) -> tuple[list[str], dict[str, str]]:
+    """GPUs that workers may have, and variables that make CUDA count them so.
+
+    CUDA's numbers need not be the driver's, so those that the user gave stay as they are. vLLM takes numbers only:
+    UUIDs become the driver's.
+    """
     if is_built_for_cpus(python):
-        return []
+        return [], {}
     gpus, chosen = visible_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
         num_gpus = model.tensor_parallel_size * model.data_parallel_size if gpus is None else len(gpus)
-        return [str(index) for index in range(num_gpus)]
+        return [str(index) for index in range(num_gpus)], {}
     names = [name for name in (part.strip() for part in chosen.split(",")) if name and name != "-1"]
-    return names if gpus is None else names[: len(gpus)]
+    if gpus is None:
+        return names, {}
+    if all(name.isdigit() for name in names):
+        return names[: len(gpus)], {}
+    return [gpu.name for gpu in gpus], {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 def _worker_environments(
-    name: str, model: AnswerModelConfig, vllm: VLLMConfig, gpus: Sequence[str]
+    name: str, model: AnswerModelConfig, vllm: VLLMConfig, gpus: Sequence[str], variables: Mapping[str, str]
 ) -> list[dict[str, str]]:
-    quiet = {"VLLM_NO_USAGE_STATS": "1"}  # nothing is reported to anyone
+    shared = {"VLLM_NO_USAGE_STATS": "1", **variables}  # nothing is reported to anyone
     size, num_workers = model.tensor_parallel_size, model.data_parallel_size
     if not gpus:
-        return [{**quiet, **_threads(vllm, size * num_workers)} for _ in range(num_workers)]
+        return [{**shared, **_threads(vllm, size * num_workers)} for _ in range(num_workers)]
     if size * num_workers > len(gpus):
         raise EngineConfigError(
             f"answer model {name!r}: tensor_parallel_size {size} x data_parallel_size {num_workers} needs "
             f"{size * num_workers} GPUs, {len(gpus)} are visible ({', '.join(gpus)}); lower one of them"
         )
     shares = [gpus[rank * size : (rank + 1) * size] for rank in range(num_workers)]
-    return [{**quiet, "CUDA_VISIBLE_DEVICES": ",".join(share)} for share in shares]
+    return [{**shared, "CUDA_VISIBLE_DEVICES": ",".join(share)} for share in shares]
 
 
 def _threads(vllm: VLLMConfig, num_processes: int) -> Mapping[str, str]:

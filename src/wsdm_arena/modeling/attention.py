@@ -298,7 +298,7 @@ def _missing_for_flash(name: str, config: PreTrainedConfig, dtype: torch.dtype) 
 def _error_of_flash_import() -> str | None:
     """Whether flash-attn is installed does not tell whether it was built for this torch; importing it does."""
     try:
-        import flash_attn  # noqa: F401
+        _flash_function()  # version 4 of the package has another one
     except (ImportError, OSError) as error:
-        return f'it needs the package flash-attn ({error}): pip install "wsdm-arena[flash-attn]"'
+        return f"it needs the package flash-attn ({error}): `make flash-attn` builds it for the installed torch"
     return None

@@ -13,6 +13,10 @@ from wsdm_arena.batching.packed import PackedBatch
 TILE = 128
 """Side of a tile of the block mask, in tokens (flex_attention's default)."""
 
+MAX_VARIANTS = 64
+"""Compiled variants of flex_attention in one process: windows, soft-caps, head sizes, with and without gradients, long
+and short batches of several judges. torch's own limit is 8, beyond which it would quietly make all scores."""
+
 
 def block_mask(batch: PackedBatch, window: int | None) -> BlockMask:
     """Say which tiles of the scores are read wholly, partly, or not at all.
@@ -76,6 +80,9 @@ def softcap_mod(softcap: float) -> Callable[..., torch.Tensor]:
 
 @lru_cache(maxsize=1)
 def _compiled_flex() -> Callable[..., Any]:
+    dynamo: Any = torch._dynamo.config
+    dynamo.recompile_limit = max(dynamo.recompile_limit, MAX_VARIANTS)
+    dynamo.fail_on_recompile_limit_hit = True
     return torch.compile(flex_attention, dynamic=True)
 
 

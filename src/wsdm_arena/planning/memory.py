@@ -30,7 +30,8 @@ def training_bytes(judge: JudgeSize, training: TrainingConfig, *, processes: int
     """Bytes that a training takes on each of its processes.
 
     * States are sharded evenly (FSDP2). With ``sharding: gradients`` the whole weights lie gathered beside them, with
-      ``full`` those of two layers and what is in no layer, the embedding above all. One process shares nothing.
+      ``full`` those of two layers and the buffer that the next one arrives in, or what is in no layer, the embedding
+      above all, and the first layer. One process shares nothing.
     * Whole gradients of a layer and of what is in no layer exist while they are reduced, once in the weights' type and
       once in ``gradient_reduction_dtype``.
     * Activations: see :func:`activation_bytes`.
@@ -47,7 +48,7 @@ def training_bytes(judge: JudgeSize, training: TrainingConfig, *, processes: int
     outside = judge.parameters - judge.num_layers * judge.layer_parameters
     gathered = reduced = 0.0
     if processes > 1:
-        in_pieces = GATHERED_LAYERS * judge.layer_parameters + outside
+        in_pieces = max((GATHERED_LAYERS + 1) * judge.layer_parameters, outside + judge.layer_parameters)
         gathered = width * (in_pieces if training.sharding == "full" else judge.parameters)
         reduced = (width + BYTES[training.gradient_reduction_dtype]) * max(outside, judge.layer_parameters)
     of_update = longest * math.ceil(2 * training.battles_per_update / processes)

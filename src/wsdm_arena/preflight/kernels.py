@@ -6,6 +6,7 @@
 import importlib.metadata
 import importlib.util
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from wsdm_arena.preflight.backbones import find_backbone, read_config
@@ -63,8 +64,8 @@ def _lack(kernel: str, cpu_key: str | None, dtype: str, config: Mapping[str, Any
     """
     if kernel in ("auto", "segments"):
         return None
-    if kernel == "flash_attention" and importlib.util.find_spec("flash_attn") is None:
-        return 'it needs the package flash-attn: pip install "wsdm-arena[flash-attn]"'
+    if kernel == "flash_attention" and not _has_flash_attention():
+        return "it needs the package flash-attn: `make flash-attn` builds it for the installed torch"
     if kernel == "varlen" and _torch_version() < (2, 10):
         return "it needs torch >= 2.10"
     if kernel == "flex" and importlib.util.find_spec("triton") is None:
@@ -84,6 +85,13 @@ def _lack_for_heads(kernel: str, config: Mapping[str, Any]) -> str | None:
     hidden_size, num_heads = config.get("hidden_size") or 0, config.get("num_attention_heads") or 1
     head_dim = config.get("head_dim") or hidden_size // num_heads
     return f"its heads have at most 256 dimensions, these have {head_dim}" if head_dim > _MAX_HEAD_DIM else None
+
+
+def _has_flash_attention() -> bool:
+    """Whether flash-attn 2 is installed; version 4 has the same name and other modules."""
+    spec = importlib.util.find_spec("flash_attn")
+    places = (spec.submodule_search_locations if spec else None) or ()
+    return any((Path(place) / "flash_attn_interface.py").is_file() for place in places)
 
 
 def _torch_version() -> tuple[int, int]:

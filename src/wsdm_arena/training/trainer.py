@@ -299,7 +299,7 @@ def prepare_for_training(judge: JudgeModel, config: RunConfig, mesh: DeviceMesh)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # the new name of this method is not in every transformers 5
             judge.backbone.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
-    shard_weights(judge, judge.decoder_layers, training, mesh)
+    shard_weights(judge, judge.backbone.get_input_embeddings(), judge.decoder_layers, training, mesh)
 
 
 def _plan(data: RunData, config: RunConfig, context: DistributedContext) -> Planner:

@@ -52,7 +52,14 @@ class LLM:
     def __init__(self, **fields: object) -> None:
         import requests  # a package's name that this project's generation package has a module of
 
-        names = ("CUDA_VISIBLE_DEVICES", "VLLM_NO_USAGE_STATS", "SPT_NOENV", "OMP_NUM_THREADS", *CPU_NAMES)
+        names = (
+            "CUDA_VISIBLE_DEVICES",
+            "CUDA_DEVICE_ORDER",
+            "VLLM_NO_USAGE_STATS",
+            "SPT_NOENV",
+            "OMP_NUM_THREADS",
+            *CPU_NAMES,
+        )
         environment = {name: os.environ.get(name) for name in names}
         _note("load", fields=fields, environment=environment, requests=requests.__file__)
         sys.stdout.write('garbage {"request_id": "r0", "text": "from stdout"}\n \x1b[31m \x00')
