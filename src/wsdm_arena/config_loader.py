@@ -34,7 +34,7 @@ class GlobalsConfig(StrictConfig):
     raw: RawFiles = RawFiles()
 
 
-COMPUTED = ("resolved", "readings", "sources")
+COMPUTED = ("resolved", "readings", "labellers", "sources")
 """Keys that the loaded parameters carry beside those of the tree."""
 
 
@@ -45,10 +45,11 @@ class ConfigurationError(click.ClickException):
 class LocalLastConfigLoader(OmegaConfigLoader):
     """Merges ``conf/local`` last in every environment and checks the parameters as a whole.
 
-    Kedro by itself reads ``local`` only as an environment of its own. The loaded parameters carry three more keys,
+    Kedro by itself reads ``local`` only as an environment of its own. The loaded parameters carry four more keys,
     ``resolved.<stage>.<judge>``: the merge of every layer that describes this judge in this stage, which is what
-    nodes receive; ``readings.<labels>.<judge>``: how a judge reads the pairs that it labels; and ``sources``: what
-    ``sources.yml`` says of inputs and their licences, for cards.
+    nodes receive; ``readings.<labels>.<judge>``: how a judge reads the pairs that it labels; ``labellers.<table>``: the
+    backbones of the judges whose opinions are its labels, by judge; and ``sources``: what ``sources.yml`` says of
+    inputs and their licences. The last two are for cards.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -169,6 +170,11 @@ def _validate_parameters(parameters: dict[str, Any], env: str, project: Path) ->
     for judge in tree["judges"].values():  # a relative path starts from the project, wherever the command is given
         if (source := judge["backbone"]["source"]) and (project / source).is_dir():
             judge["backbone"]["source"] = str((project / source).resolve())
+    labelling = {"collected_pairs": config.roster.teachers, "generated_pairs": config.roster.students}
+    tree["labellers"] = {
+        table: {judge: dict(tree["judges"][judge]["backbone"]) for judge in judges}
+        for table, judges in labelling.items()
+    }
     return tree
 
 

@@ -155,8 +155,8 @@ def test_no_requests_give_an_empty_table_of_the_same_columns(requests):
 @pytest.mark.parametrize(
     ("finish_reason", "message"),
     [
-        ("error", r"not one of 12 prompts .* failed.*: see the engine's error above; then run again"),
-        ("length", r"not one of 12 prompts .* cut off.*: raise generation.sampling.max_new_tokens; then run again"),
+        ("error", r"not one of 12 prompts .* failed.*: see the error of alpha above .*; then run again"),
+        ("length", r"not one of 12 prompts .* cut off.*: raise generation.sampling.max_new_tokens, .*; then run again"),
     ],
 )
 def test_not_one_good_pair_is_refused_with_what_became_of_the_answers(requests, finish_reason, message):

@@ -119,7 +119,7 @@ def test_of_a_missing_file_of_ones_own_the_path_is_to_be_corrected(tmp_path):
 
 def test_an_unreadable_file_is_named(tmp_path):
     (tmp_path / "train.parquet").write_bytes(b"no parquet")
-    with pytest.raises(DatasetError, match=r"train\.parquet: cannot be read as parquet"):
+    with pytest.raises(DatasetError, match=r"train\.parquet: this is no Parquet file"):
         _dataset(tmp_path / "train.parquet").load()
 
 

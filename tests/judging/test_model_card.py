@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from wsdm_arena.cards.licences import hub_name
 from wsdm_arena.cards.model_card import ModelCard
 from wsdm_arena.config import (
     BackboneConfig,
@@ -16,7 +17,7 @@ from wsdm_arena.config import (
     TruncationConfig,
 )
 from wsdm_arena.config.fetching import SourcesConfig
-from wsdm_arena.judging.model_card import describe_judge, hub_name
+from wsdm_arena.judging.model_card import describe_judge
 from wsdm_arena.modeling.checkpoint import CheckpointError, save_judge
 from wsdm_arena.modeling.judge import build_judge
 from wsdm_arena.simulation.backbones import BACKBONES
@@ -102,6 +103,15 @@ def test_a_card_is_gathered_from_checkpoint_training_and_results(describe):
     assert (card.calibration.temperature, card.calibration.note) == (0.5, "odd")
     assert card.calibration.judged == {"at temperature 1": BEFORE, "calibrated": AFTER}
     assert card.calibration.judged_note == ""
+
+
+def test_whoever_labelled_what_was_trained_on_is_named(describe):
+    labellers = {
+        "generated_pairs": {"llama": BackboneConfig(source="google/gemma"), "other": BackboneConfig()},
+        "collected_pairs": {"unread": BackboneConfig(source="some/body")},
+    }
+    found = [(source.what, source.name) for source in describe(labellers=labellers).sources]
+    assert found[2:] == [("labels by a judge made from this model", "google/gemma")]
 
 
 def test_doubts_of_what_was_judged_reach_the_card(describe):

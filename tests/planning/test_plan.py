@@ -1,6 +1,7 @@
 """Jobs and totals of whole plans."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from wsdm_arena.planning.reading_jobs import ReadingPlanner
 from wsdm_arena.planning.report import memory_warnings, show
 from wsdm_arena.planning.rows import RowSource
 from wsdm_arena.planning.speed import Speeds, read_memory_bytes, read_tokens_per_s
+from wsdm_arena.simulation.backbones import BACKBONES
 from wsdm_arena.stages import nodes
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -122,7 +124,10 @@ def test_packaged_models_are_unpacked_once_and_linked(tmp_path: Path) -> None:
     assert [jobs[f"backbone.{judge}"].final_bytes.value for judge in ("gemma", "llama")] == [0, 0]
     assert jobs["backbone.gemma"].note == "hard links to the packaged model"
     assert jobs["generation.smollm2_135m"].note == "1 worker with 1 process each"
-    assert jobs["generation.smollm2_135m"].memory.value == pytest.approx(2 * 2**30 + 0.27e9, rel=0.01)
+    assert jobs["generation.smollm2_135m"].memory.value == pytest.approx(2 * 2**30 + 1.2e9 + 6 * 0.135e9, rel=0.01)
+    raw = tmp_path / "01_raw/checkpoints/gemma"  # of the simulated arena, which no judge of this env starts from
+    shutil.copytree(BACKBONES / "gemma", raw)
+    assert jobs_of(make_plan(configuration_of("small_llm"), tmp_path))["teacher.gemma"] == jobs["teacher.gemma"]
     needed = required_bytes(configuration_of("small_llm"), tmp_path, nodes=set(unpacked))
     assert needed == pytest.approx(1.6e9, rel=0.1)
 
@@ -268,6 +273,8 @@ def test_what_lies_outside_the_data_folder_is_missed(tmp_path: Path, monkeypatch
     monkeypatch.delenv("MINIMAX_API_KEY", raising=False)
     weights = tmp_path / "phi"
     weights.mkdir()
+    for name in ("config.json", "tokenizer_config.json"):
+        (weights / name).write_text("{}")
     config = full_size(generation={"answer_models": {"phi4": {"model": str(weights)}}})
     lines = missing_outside(config, make_plan(config, tmp_path).jobs, tmp_path)
     assert not any("phi4" in line or "DEEPSEEK" in line for line in lines)

@@ -52,6 +52,9 @@ def test_one_hot_winners_need_no_column_of_that_name(plan, files, tmp_path):
         (b"PK\x03\x04", "it is a ZIP archive or a spreadsheet"),
         (b"\x1f\x8b\x08", "it is compressed by gzip: unpack it"),
         (b"", "the file is empty"),
+        (b"prompt,response_a,response_b,winner\n", "the file holds no rows"),
+        ("prompt,response_a,response_b,winner\n".encode("utf-16"), "it is text in UTF-16: save it as UTF-8"),
+        (bytes(range(256)) * 9, "it is binary, or text in another encoding"),
     ],
 )
 def test_what_is_no_table_is_said(plan, files, tmp_path, content, message):
@@ -59,6 +62,19 @@ def test_what_is_no_table_is_said(plan, files, tmp_path, content, message):
     (line,) = check(plan, files)
     assert line.startswith("train_table: ")
     assert message in line
+
+
+def test_a_csv_called_parquet_is_called_that(plan, files, tmp_path):
+    path = write(tmp_path / "train.parquet", GOOD)
+    (line,) = check(plan, files | {"train_table": path.as_posix()})
+    assert "this is no Parquet file; give it the ending of what it is" in line
+
+
+def test_accents_in_another_encoding_are_left_to_the_repair(plan, files, tmp_path):
+    write(
+        tmp_path / "train.csv", GOOD.encode() + "caf\u00e9 cr\u00e8me,\u00e0,\u00e9t\u00e9,model_b\n".encode("latin-1")
+    )
+    assert check(plan, files) == []
 
 
 def test_files_that_are_not_there_or_hold_no_good_row_are_left_to_others(plan, files, tmp_path):

@@ -94,6 +94,7 @@ def write_data_card(
         "label_origins": read_label_origins(report or {}),
         "has_report": report is not None,
         "sources": known_sources,
+        "answered_by_models": bool(answer_sources),
         "is_simulated": bool(sources and sources.simulated),
     }
     return render(_TEMPLATE, values)

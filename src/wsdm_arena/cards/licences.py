@@ -8,7 +8,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from wsdm_arena.cards.markdown import Markdown, link
-from wsdm_arena.config import AnswerModelConfig, PackagedModelConfig, package_of
+from wsdm_arena.config import AnswerModelConfig, BackboneConfig, PackagedModelConfig, package_of
 from wsdm_arena.config.fetching import LicenceConfig, SourcesConfig
 
 _HUB_LICENCES: Mapping[str, str] = {
@@ -40,6 +40,7 @@ _TABLES_OF_INPUTS: Mapping[str, tuple[str, ...]] = {
 """Inputs of ``sources.yml`` that a table is made of."""
 BACKBONE = "backbone"
 ANSWERS = "answers of this model"
+LABELS = "labels by a judge made from this model"
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,31 @@ def sources_of_answers(
     return [replace(source, what=ANSWERS) for source in found if source is not None]
 
 
+def sources_of_labels(
+    labellers: Mapping[str, BackboneConfig],
+    packages: Mapping[str, PackagedModelConfig],
+    sources: SourcesConfig | None,
+) -> list[Source]:
+    """List the models that judges were made from which labelled pairs.
+
+    Args:
+        labellers: Their backbones, by judge.
+        packages: Models that come as Python packages, by name.
+        sources: What is known of models and inputs; None if nothing.
+
+    Returns:
+        In this order, each model once; nothing for backbones of which nothing is known.
+    """
+    found = [_of_backbone(judge, backbone, packages, sources) for judge, backbone in labellers.items()]
+    return list(dict.fromkeys(replace(source, what=LABELS) for source in found if source is not None))
+
+
+def hub_name(backbone: BackboneConfig | None) -> str | None:
+    """Name of the backbone's repository; None where it is a directory of one's own or an input of the run."""
+    source = backbone.source if backbone else None
+    return source if source is not None and is_hub_name(source) else None
+
+
 def source_of_package(package: PackagedModelConfig) -> Source:
     """Say where a backbone comes from that came as a Python package."""
     distribution, version = next(iter(package.distributions.items()))
@@ -148,6 +174,17 @@ def source_of_backbone(
         return None
     matching = [key for key, source in sources.inputs.items() if source.judge == judge]
     return _of_input(matching[0], sources) if matching else None
+
+
+def _of_backbone(
+    judge: str,
+    backbone: BackboneConfig,
+    packages: Mapping[str, PackagedModelConfig],
+    sources: SourcesConfig | None,
+) -> Source | None:
+    if package := packages.get(package_of(backbone.source) or ""):
+        return source_of_package(package)
+    return source_of_backbone(judge, hub_name(backbone), backbone.revision, sources)
 
 
 def _of_answer_model(

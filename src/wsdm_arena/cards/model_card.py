@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from wsdm_arena.cards.licences import Source
+from wsdm_arena.cards.licences import ANSWERS, LABELS, Source
 from wsdm_arena.cards.markdown import Markdown, front_matter, render
 from wsdm_arena.cards.scores import FEW_BATTLES, Score, ScoreSummary
 from wsdm_arena.cards.summaries import TrainingPart
@@ -174,6 +174,9 @@ def _metadata(card: ModelCard, headline: Score | None) -> dict[str, Any]:
     """What the Hub reads: https://huggingface.co/docs/hub/model-cards#model-card-metadata."""
     licence = card.backbone.hub_licence if card.backbone else None
     is_other = licence == "other" and card.backbone is not None
+    models = [source for source in card.sources if source.what in (ANSWERS, LABELS)]
+    if licence is not None and any(source.hub_licence not in (None, licence) for source in models):
+        licence, is_other = "other", False  # terms of several models; the section on licences has them all
     return {
         "language": [name for name in card.languages if _LANGUAGE_CODE.fullmatch(name)],
         "license": licence,

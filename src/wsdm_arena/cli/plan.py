@@ -15,6 +15,7 @@ from wsdm_arena.freshness.states import Freshness, State
 from wsdm_arena.planning import report
 from wsdm_arena.planning.inputs import missing_outside
 from wsdm_arena.planning.plan import Plan, make_plan
+from wsdm_arena.planning.speed import is_on_cpu
 from wsdm_arena.runs.digests import DigestCache
 from wsdm_arena.runs.ledger import Ledger
 
@@ -90,7 +91,7 @@ def find_missing(project: Project, made: Plan) -> list[str]:
 
 
 def _show(console: Console, project: Project, made: Plan, missing: list[str]) -> None:
-    is_gpu = project.config.launcher.device != "cpu"
+    is_gpu = not is_on_cpu(project.config)
     table = Table(box=None, pad_edge=False, title=f"plan of env {project.env}", title_justify="left")
     for number, column in enumerate(report.COLUMNS):
         name = column if is_gpu else column.replace("GPUs", "processes")

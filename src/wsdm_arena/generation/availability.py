@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from wsdm_arena.config import GenerationConfig
+from wsdm_arena.config import GenerationConfig, package_of
 from wsdm_arena.generation.vllm_environment import describe_environment
 
 
@@ -23,6 +23,20 @@ def describe_unavailable(generation: GenerationConfig, names: Collection[str], p
         for name, model in models.items()
         if (variable := model.api_key_variable) and variable not in os.environ
     ]
+    local = {name: model for name, model in models.items() if model.engine in ("vllm", "transformers")}
+    lines += filter(None, (_describe_directory(name, model.model, project) for name, model in local.items()))
     if any(model.engine == "vllm" for model in models.values()):
         lines += filter(None, [describe_environment(generation.vllm.python, project)])
     return lines
+
+
+def _describe_directory(name: str, source: str, project: Path) -> str | None:
+    """What a model's directory lacks; None for names of the hub and for packages."""
+    if package_of(source) is not None or not source.startswith(("/", "./", "../", "~")):
+        return None
+    directory = project / Path(source).expanduser()
+    key = f"generation.answer_models.{name}.model: {source}"
+    if not directory.is_dir():
+        return f"{key} is no directory; name one that holds a model, or one of the Hugging Face Hub"
+    lacking = [file for file in ("config.json", "tokenizer_config.json") if not (directory / file).is_file()]
+    return f"{key} has no {' and no '.join(lacking)}: it holds no model that could answer" if lacking else None

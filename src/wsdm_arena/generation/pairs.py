@@ -189,9 +189,13 @@ def _counts(column: pd.Series) -> dict[str, int]:
 def _describe_no_pairs(report: dict[str, Any]) -> str:
     fates = report["dropped_answers"]
     found = "; ".join(f"{model}: " + ", ".join(f"{n} {fate}" for fate, n in fates[model].items()) for model in fates)
-    cures = {FAILED: "see the engine's error above", CUT_OFF: "raise generation.sampling.max_new_tokens"}
-    reasons = {fate for model in fates.values() for fate in model}
-    advice = [cure for fate, cure in cures.items() if fate in reasons]
+    advice = []
+    for model, of_model in fates.items():
+        most = max(of_model, key=lambda fate: of_model[fate])
+        if most == FAILED:
+            advice.append(f"see the error of {model} above (the log of its engine has all of it)")
+        elif most == CUT_OFF:
+            advice.append(f"raise generation.sampling.max_new_tokens, or give {model} `stop` texts")
     return (
         f"not one of {report['num_prompts']} prompts has two good, different answers ({found})"
         + (": " + ", and ".join(advice) if advice else "")

@@ -14,15 +14,15 @@ def describe_environment(python: str, project_path: Path) -> str | None:
     path = project_path / python
     if not os.access(path, os.X_OK):
         return (
-            f"generation.vllm.python: {python} is not there; vLLM needs an environment of its own: `make vllm` makes "
-            ".venv-vllm, or name the interpreter of one that is there"
+            f"generation.vllm.python: {python} {'cannot be run' if path.exists() else 'is not there'}; vLLM needs an "
+            "environment of its own: `make vllm` makes .venv-vllm, or name the interpreter of one that is there"
         )
     packages = _packages(path)
     besides = [Path(entry) / "vllm" for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     if packages is not None and not any([*packages.glob("vllm*"), *filter(Path.exists, besides)]):
         return (
             f"generation.vllm.python: the environment of {python} has no vllm, as if making it was interrupted; "
-            "`make vllm` makes it anew"
+            "`make vllm` makes .venv-vllm anew, which it names by default"
         )
     return None
 

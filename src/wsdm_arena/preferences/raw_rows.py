@@ -44,8 +44,13 @@ _NO_TEXT = {
     b"\x1f\x8b": "it is compressed by gzip: unpack it",
     b"PK\x03\x04": "it is a ZIP archive or a spreadsheet: unpack it, or save the sheet as CSV",
     b"(\xb5/\xfd": "it is compressed by Zstandard: unpack it",
+    b"\xff\xfe": "it is text in UTF-16: save it as UTF-8",
+    b"\xfe\xff": "it is text in UTF-16: save it as UTF-8",
 }
 """How files that are not text begin, and what to do with them."""
+_SAMPLE_BYTES = 4096
+_MAX_UNREADABLE_SHARE = 0.2
+"""Of the first bytes that are no UTF-8: in Latin-1 one in ten is an accented letter, of random bytes most are."""
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -179,13 +184,18 @@ def _explaining(file: Path) -> Iterator[None]:
 
 def _check_content(file: Path) -> None:
     """Refuse what is no text though its name says so; as text it would be a page of unreadable characters."""
-    if _suffix(file) == _PARQUET:
-        return
     with file.open("rb") as stream:
-        start = stream.read(max(map(len, _NO_TEXT)))
+        start = stream.read(_SAMPLE_BYTES)
+    if _suffix(file) == _PARQUET:
+        if start and not start.startswith(b"PAR1"):
+            raise RawTableError(f"{file}: this is no Parquet file; give it the ending of what it is")
+        return
     for magic, cure in _NO_TEXT.items():
         if start.startswith(magic):
             raise RawTableError(f"{file}: this is no {file.suffix[1:]} file; {cure}")
+    unreadable = sum(character == "\ufffd" for character in start.decode("utf-8", errors="replace"))
+    if unreadable > _MAX_UNREADABLE_SHARE * len(start):
+        raise RawTableError(f"{file}: this is no {file.suffix[1:]} file; it is binary, or text in another encoding")
 
 
 def _suffix(file: Path) -> str:

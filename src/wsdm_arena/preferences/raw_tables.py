@@ -107,8 +107,10 @@ def check_first_rows(file: Path, required: Callable[[Sequence[str]], Sequence[st
         RawTableError: It is unreadable, of an unknown format, or not one of its first rows has an obligatory column.
     """
     _, frame = next(stream_frames(file, _FIRST_ROWS), (0, pd.DataFrame()))
-    if frame.empty or frame[FAULT_COLUMN].notna().all():
-        return  # no rows, or no good ones: whoever reads it all knows more
+    if frame.empty:
+        raise RawTableError(f"{file}: the file holds no rows")
+    if frame[FAULT_COLUMN].notna().all():
+        return  # whoever reads it all knows more
     present = [str(column) for column in frame.columns if column not in INTERNAL_COLUMNS]
     needed = required(present)
     if not set(needed) <= set(present):

@@ -1,7 +1,7 @@
 """Whether anybody can answer the mined prompts."""
 
 from wsdm_arena.generation.availability import describe_unavailable
-from wsdm_arena.generation.vllm_environment import is_built_for_cpus
+from wsdm_arena.generation.vllm_environment import describe_environment, is_built_for_cpus
 from wsdm_arena.io.raw_files import RawShardsDataset
 from wsdm_arena.preflight.planned_run import PlannedRun
 from wsdm_arena.processes.gpus import visible_gpus
@@ -31,7 +31,8 @@ def _asked(run: PlannedRun, engine: str | None = None) -> list[str]:
 
 
 def _too_few_gpus(run: PlannedRun) -> list[str]:
-    if is_built_for_cpus(run.project / run.config.generation.vllm.python):
+    vllm = run.config.generation.vllm
+    if describe_environment(vllm.python, run.project) or is_built_for_cpus(run.project / vllm.python):
         return []
     models, gpus = run.config.generation.answer_models, visible_gpus()  # vLLM has a torch of its own
     needed = {name: models[name].tensor_parallel_size * models[name].data_parallel_size for name in _asked(run, "vllm")}

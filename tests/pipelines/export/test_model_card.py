@@ -114,6 +114,7 @@ def export(judge, checkpoint, tmp_path):
             "analysis": analysis(stage="final_held_out", seen=False),
             "backbone": BackboneConfig(source="google/gemma-2-9b-it", revision="11c9b309"),
             "packaged_models": {"tiny": PACKAGE},
+            "labellers": {},
             "reporting": ReportingConfig(confidence=0.9),
             "sources": SourcesConfig(simulated=True),
             "battles": battles,
@@ -157,10 +158,14 @@ def test_answers_that_were_trained_on_are_named_with_their_terms(export):
     pairs = pd.DataFrame({"pair_id": ["p"], "prompt_group": ["g"], "language": ["hi"], "source": ["lmsys"]})
     path = export(
         generation=GenerationConfig.model_validate(generation),
+        labellers={"generated_pairs": {"gemma": {"source": "package:tiny"}}},
         generated_pairs=pairs.assign(model_a="small_one", model_b="small_one"),
     )
     card = (path / "README.md").read_text()
     assert "* answers of this model, [Tiny Gemma](https://pypi.org/project/tiny-gemma): [Gemma](" in card
+    assert (
+        "* labels by a judge made from this model, [Tiny Gemma](https://pypi.org/project/tiny-gemma): [Gemma](" in card
+    )
     assert "* All other data are simulated; they are nobody else's." in card
 
 

@@ -79,6 +79,7 @@ def export_judge(
     analysis: JudgeAnalysis,
     backbone: BackboneConfig,
     packaged_models: dict[str, Any],  # no class of their own, as Kedro would hide those within it from other nodes
+    labellers: dict[str, Any],
     reporting: ReportingConfig,
     sources: SourcesConfig,
     # Last, as Kedro finds the types of parameters by the positions of a node's inputs, and these may be left out.
@@ -109,6 +110,7 @@ def export_judge(
         backbone: Where its backbone comes from; for the card.
         packaged_models: Those that a backbone or an answer model may be, as the configuration describes them; for the
             card.
+        labellers: Backbones of the judges that labelled pairs, by table and judge; for the card.
         reporting: How its scores were measured; for the card.
         sources: Inputs and their licences, ``sources.yml``; for the card.
         generation: Whose models wrote the answers of generated_pairs; for the card.
@@ -155,6 +157,10 @@ def export_judge(
             analysis=analysis,
             backbone=backbone,
             generation=generation,
+            labellers={
+                table: {judge: BackboneConfig.model_validate(each) for judge, each in backbones.items()}
+                for table, backbones in labellers.items()
+            },
             packages={name: PackagedModelConfig.model_validate(model) for name, model in packaged_models.items()},
             sources=sources,
             confidence=reporting.confidence,

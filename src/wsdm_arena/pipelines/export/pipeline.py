@@ -71,6 +71,7 @@ def _described_by(stage: str, judge: str, roster: RosterConfig) -> dict[str, str
         "analysis": f"{variant or stage}.{judge}.analysis",
         "backbone": "params:backbone",
         "packaged_models": "params:packaged_models",
+        "labellers": "params:labellers",
         "reporting": "params:reporting",
         "sources": "params:sources",
     }
