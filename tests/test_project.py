@@ -50,7 +50,19 @@ def make(*arguments: str) -> str:
 
 
 def test_make_lists_every_command():
-    commands = ["help", "setup", "run", "test", "test-vllm", "check", "small-llm", "vllm", "viz", "notebook"]
+    commands = [
+        "help",
+        "setup",
+        "run",
+        "test",
+        "test-vllm",
+        "check",
+        "small-llm",
+        "flash-attn",
+        "vllm",
+        "viz",
+        "notebook",
+    ]
     commands += ["offline", "strip", "bench", "docs", "backbones", "constraints", "clean-env"]
     listed = [line.split()[0] for line in make().splitlines() if line.startswith("  ")]
     assert listed[: len(commands)] == commands
