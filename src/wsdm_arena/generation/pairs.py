@@ -12,6 +12,7 @@ from wsdm_arena.preferences.languages import normalize_language
 from wsdm_arena.preferences.pair_ids import pair_id
 from wsdm_arena.preferences.row_report import RowReport
 from wsdm_arena.preferences.texts import clean_texts
+from wsdm_arena.runs.formats import GENERATED_PAIRS_FORMAT, result_format
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class GeneratedPairTables(NamedTuple):
     report: dict[str, Any]
 
 
+@result_format(GENERATED_PAIRS_FORMAT)
 def build_generated_pairs(requests: pd.DataFrame, answers: pd.DataFrame) -> GeneratedPairTables:
     """Join the two answers to each prompt of each round.
 

@@ -22,6 +22,8 @@ BUNDLE_FORMAT = 2
 """An exported judge."""
 ANSWERS_FORMAT = 1
 """Answers of a model."""
+GENERATED_PAIRS_FORMAT = 2
+"""Pairs of answers; since 2 without white space around them."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
