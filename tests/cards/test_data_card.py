@@ -10,7 +10,7 @@ from wsdm_arena.cards.outcomes import Outcome, read_label_origins, read_outcomes
 from wsdm_arena.cards.tables import TABLES
 from wsdm_arena.config import GenerationConfig
 from wsdm_arena.config.fetching import SourcesConfig
-from wsdm_arena.pipelines.reporting.cards import card_writer, write_generated_pairs_card
+from wsdm_arena.pipelines.reporting.cards import card_writer, label_card_writer, write_generated_pairs_card
 from wsdm_arena.runs.formats import result_format_of
 from wsdm_arena.runs.source_code import CARDS
 
@@ -155,9 +155,17 @@ def test_licences_are_those_of_the_sources():
     assert "The data are simulated; they are nobody else's." in simulated
 
 
+PACKAGE = {
+    "title": "Tiny-1B",
+    "distributions": {"llm-tiny": "1.2"},
+    "files": ["tiny.gguf"],
+    "sha256": "0" * 64,
+    "model_type": "llama",
+    "licence": {"name": "MIT", "url": "https://example.org/mit"},
+}
+
+
 def test_generated_pairs_name_the_models_that_answered():
-    package = {"distributions": {"llm-tiny": "1.2"}, "files": ["tiny.gguf"], "sha256": "0" * 64, "model_type": "llama"}
-    package |= {"title": "Tiny-1B", "licence": {"name": "MIT", "url": "https://example.org/mit"}}
     generation = {"answer_models": {"tiny": {"engine": "vllm", "model": "package:tiny_1b"}}}
     text = write_generated_pairs_card(
         pd.DataFrame({"pair_id": ["p"], "prompt": ["x"], "model_a": ["tiny"], "model_b": ["gone"]}),
@@ -165,11 +173,30 @@ def test_generated_pairs_name_the_models_that_answered():
         sources=SourcesConfig(simulated=True),
         run_context={"env": "sample"},
         generation=GenerationConfig.model_validate(generation),
-        packaged_models={"tiny_1b": package},
+        packaged_models={"tiny_1b": PACKAGE},
     )
     assert "* answers of this model, gone: not known to this run." in text
     assert "[Tiny-1B](https://pypi.org/project/llm-tiny) at `1.2`: [MIT](https://example.org/mit)." in text
     assert "* All else is simulated; it is nobody else's." in text
+    assert "The prompts are simulated; the answers were written by the models named below." in text
+
+
+@pytest.mark.parametrize("table", ["collected_labels", "generated_labels"])
+def test_labels_name_the_models_that_their_judges_were_made_from(table):
+    backbone = {"source": "package:tiny_1b", "model_type": "llama", "layout": "plain"}
+    write = label_card_writer(table)
+    assert (write.__name__, result_format_of(write)) == (f"write_{table}_card", CARDS)
+    text = write(
+        pd.DataFrame({"pair_id": ["p"], "prompt_group": ["g"], "probability_a": [0.5], "probability_b": [0.5]}),
+        report={},
+        sources=SourcesConfig(simulated=True),
+        run_context={"env": "sample"},
+        labellers={table.replace("labels", "pairs"): {"llama": backbone, "gemma": backbone}},
+        packaged_models={"tiny_1b": PACKAGE},
+    )
+    terms = "[Tiny-1B](https://pypi.org/project/llm-tiny) at `1.2`: [MIT](https://example.org/mit)."
+    assert text.count(f"* labels by a judge made from this model, {terms}") == 1
+    assert "The judges that gave these labels learned from simulated votes." in text
 
 
 def test_names_in_a_table_cannot_break_its_card():

@@ -48,7 +48,7 @@ def write_data_card(
     report: Mapping[str, Any] | None = None,
     env: str | None = None,
     sources: SourcesConfig | None = None,
-    answer_sources: Sequence[Source] = (),
+    model_sources: Sequence[Source] = (),
 ) -> str:
     """Write the card of a table; equal arguments give equal text.
 
@@ -61,7 +61,7 @@ def write_data_card(
         report: What was dropped when it was made; None if that is not at hand.
         env: Configuration that it was made with.
         sources: Inputs and their licences; None if that is not at hand.
-        answer_sources: Models of the run's own choice that wrote its answers.
+        model_sources: Models of the run's own choice that wrote its answers, or that its labelling judges are of.
 
     Returns:
         Markdown with YAML front matter, as the Hugging Face Hub reads it.
@@ -73,7 +73,7 @@ def write_data_card(
         raise ValueError(f"there is no description of a table {table!r}; known are {', '.join(TABLES)}")
     description, languages = TABLES[table], count_values(frame, "language")
     models = _count_models(frame)
-    known_sources = [*sources_of_table(table, sources), *answer_sources]
+    known_sources = [*sources_of_table(table, sources), *model_sources]
     values = {
         "table": table,
         "front_matter": front_matter(_metadata(table, frame, languages, known_sources)),
@@ -94,7 +94,7 @@ def write_data_card(
         "label_origins": read_label_origins(report or {}),
         "has_report": report is not None,
         "sources": known_sources,
-        "answered_by_models": bool(answer_sources),
+        "simulated": (model_sources and description.simulated_but_for_answers) or description.simulated,
         "is_simulated": bool(sources and sources.simulated),
     }
     return render(_TEMPLATE, values)

@@ -13,6 +13,8 @@ _TEXTS = (
     "personal details and attempts to steer whoever reads them."
 )
 _LANGUAGES = "Languages are as the raw table states them; where it states none, the language is `unknown`."
+_SIMULATED = "The data are simulated: prompts, answers, models and votes."
+_SIMULATED_VOTES = "The judges that gave these labels learned from simulated votes."
 _PSEUDO = "A label is the opinion of judges, not of people: it carries their mistakes and their taste for length."
 
 
@@ -27,6 +29,8 @@ class TableDescription:
         schema: Of its columns.
         limits: What is to be known before it is used.
         extra_columns: Meaning of columns that the schema does not name.
+        simulated: What of it the simulated arena stands for, said where a run's inputs are simulated.
+        simulated_but_for_answers: The same where real models wrote the answers; empty: no difference.
     """
 
     row: str
@@ -35,6 +39,8 @@ class TableDescription:
     schema: type[pa.DataFrameModel]
     limits: tuple[str, ...]
     extra_columns: Mapping[str, str] = field(default_factory=dict)
+    simulated: str = _SIMULATED
+    simulated_but_for_answers: str = ""
 
 
 TABLES: Mapping[str, TableDescription] = {
@@ -63,6 +69,7 @@ TABLES: Mapping[str, TableDescription] = {
         schema=UnlabelledPairs,
         limits=(_TEXTS, _LANGUAGES, "An answer may be of low quality on purpose: small models are among the writers."),
         extra_columns={"round": "Round of mining that the prompt comes from."},
+        simulated_but_for_answers="The prompts are simulated; the answers were written by the models named below.",
     ),
     "collected_labels": TableDescription(
         row="what the teachers say of a collected pair",
@@ -71,6 +78,7 @@ TABLES: Mapping[str, TableDescription] = {
         "out. The texts are in `collected_pairs`.",
         schema=PseudoLabels,
         limits=(_PSEUDO,),
+        simulated=_SIMULATED_VOTES,
     ),
     "generated_labels": TableDescription(
         row="what the students say of a generated pair",
@@ -79,6 +87,7 @@ TABLES: Mapping[str, TableDescription] = {
         "out. The texts are in `generated_pairs`.",
         schema=PseudoLabels,
         limits=(_PSEUDO,),
+        simulated=_SIMULATED_VOTES,
     ),
     "test_pairs": TableDescription(
         row="an id of the test table: two answers to a prompt whose winner is to be named",

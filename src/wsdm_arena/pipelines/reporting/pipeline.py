@@ -6,7 +6,13 @@ from kedro.pipeline import Node, Pipeline
 
 from wsdm_arena.config import RosterConfig
 from wsdm_arena.pipelines.reporting import nodes
-from wsdm_arena.pipelines.reporting.cards import GENERATED, card_writer, write_generated_pairs_card
+from wsdm_arena.pipelines.reporting.cards import (
+    GENERATED,
+    LABELS,
+    card_writer,
+    label_card_writer,
+    write_generated_pairs_card,
+)
 from wsdm_arena.runs.entry_names import is_parameter, without_parameters
 
 SEEN_STAGES = ("final",)
@@ -102,6 +108,9 @@ def _create_card(table: str) -> Node:
     if table == GENERATED:
         write = write_generated_pairs_card
         inputs |= {"generation": "params:generation", "packaged_models": "params:packaged_models"}
+    elif table in LABELS:
+        write = label_card_writer(table)
+        inputs |= {"labellers": "params:labellers", "packaged_models": "params:packaged_models"}
     return Node(write, inputs, f"{table}_card", name=f"describe_{table}")
 
 
