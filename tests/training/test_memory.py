@@ -1,7 +1,24 @@
-import torch
+import subprocess
+import sys
 
-from wsdm_arena.training.memory import memory_bytes
+import psutil
+
+PEAK = """
+import numpy as np, torch
+from wsdm_arena.training.memory import peak_memory_bytes
+
+def peak():
+    return peak_memory_bytes(torch.device("cpu"))
+
+before = peak()
+np.ones(64 << 20, dtype=np.uint8)  # written to, and given back at once
+print(before, peak())
+"""
 
 
-def test_memory_of_this_process_is_counted() -> None:
-    assert memory_bytes(torch.device("cpu")) > 10 << 20
+def test_the_peak_counts_memory_that_was_given_back() -> None:
+    """In a process of its own, which has held less before."""
+    shown = subprocess.run([sys.executable, "-c", PEAK], check=True, capture_output=True, text=True).stdout
+    before, after = map(int, shown.split())
+    assert 60 << 20 < after - before < 100 << 20
+    assert 10 << 20 < before < psutil.virtual_memory().total

@@ -28,7 +28,7 @@ from wsdm_arena.modeling.judge import JudgeModel
 from wsdm_arena.progress import show_progress
 from wsdm_arena.training.data import RunData
 from wsdm_arena.training.loss import soft_label_cross_entropy, swap_labels
-from wsdm_arena.training.memory import memory_bytes
+from wsdm_arena.training.memory import peak_memory_bytes
 from wsdm_arena.training.optimizer import ShardedOptimizer
 from wsdm_arena.training.resume import ResumePoint, ResumeStates
 from wsdm_arena.training.run import JsonLines
@@ -278,7 +278,7 @@ class Trainer:
             "tokens": self._tokens_done,
             "tokens_per_s": tokens_per_s,
             "elapsed_s": self._elapsed_s(),
-            "memory_bytes": memory_bytes(self._context.device),
+            "memory_bytes": peak_memory_bytes(self._context.device),
         }
         if not self._training.language_modeling_weight:
             del record["language_modeling_loss"]
