@@ -91,6 +91,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--pretraining", nargs="+", type=int, default=[0, 1], choices=[0, 1], help="without, with")
     parser.add_argument("--training-folds", nargs="+", type=int, default=[0])
     parser.add_argument("--max-training-battles", type=int, default=600)
+    parser.add_argument("--epochs", type=int, default=1, help="of training end to end")
     parser.add_argument("--learning-rate", type=float, default=5e-5)
     parser.add_argument("--markdown", type=Path, help="file to write tables to")
     return parser.parse_args(argv)

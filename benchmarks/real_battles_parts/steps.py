@@ -211,9 +211,14 @@ class Steps:
     def train(self) -> None:
         """Fine-tune end to end on the sources of human labels, with and without the simulated arena before."""
         options = self.options
-        human = self.all_of(*HUMAN)
+        sources = [source for source in HUMAN if source in options.sources]
+        if not sources:
+            logger.info("none of %s is a source of human labels: nothing is trained end to end", options.sources)
+            return
+        human = self.all_of(*sources)
         folds = sorted(options.training_folds)
-        scope = f"human{FOLDS}{'-'.join(map(str, folds))}"
+        scope = f"{'human' if len(sources) == len(HUMAN) else '+'.join(sources)}{FOLDS}{'-'.join(map(str, folds))}"
+        epochs = f", {options.epochs} epochs" if options.epochs > 1 else ""
         self._ask_texts(scope, human, folds)
         for model, head in product(options.model, options.heads):
             tuning = FineTuning(
@@ -224,13 +229,14 @@ class Steps:
                     "dtype": options.dtype,
                     "optimizer": {"peak_learning_rate": options.learning_rate},
                     "max_battles": options.max_training_battles,
+                    "epochs": options.epochs,
                     "evaluation": {"battles_at_start": 0},
                 },
                 work=options.cache / "training",
                 launcher=LauncherConfig(device=options.device, threads_per_process=torch.get_num_threads()),
             )
             for pretrained in options.pretraining:
-                name = f"{head} judge, end to end{', pretrained' if pretrained else ''}, {model}"
+                name = f"{head} judge, end to end{epochs}{', pretrained' if pretrained else ''}, {model}"
                 if self.results.has(scope, name):
                     continue
                 initial = None
