@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.distributed.checkpoint import CheckpointException
 
 from tests.training.tiny_runs import TinyRuns, finish, metrics, train_until, weights
 from wsdm_arena.config import RunConfig
@@ -121,6 +122,26 @@ def test_a_half_written_state_is_ignored_and_written_over(
     save(states, 2)
     assert load(states) == 2.0
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["update-000002"]
+
+
+def test_a_full_disk_is_said_to_be_full_and_the_state_before_stays(
+    states: ResumeStates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598")
+
+    save(states, 1)
+    with monkeypatch.context() as failing:
+        failing.setattr("torch.distributed.checkpoint.filesystem._write_item", fail)
+        with pytest.raises(CheckpointException, match="unexpected pos"):  # of whatever else
+            save(states, 2)
+        full = type("Usage", (), {"free": 1 << 20})
+        failing.setattr("wsdm_arena.training.resume.shutil.disk_usage", lambda path: full)
+        with pytest.raises(RunError, match=r"state: the disk is full, .* make room and give the same command"):
+            save(states, 3)
+    assert load(states) == 1.0
+    save(states, 4)
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["update-000004"]
 
 
 def test_a_state_of_another_run_is_refused_by_name(

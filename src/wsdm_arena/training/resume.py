@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint import CheckpointException
 
 from wsdm_arena.config import RunConfig
 from wsdm_arena.distributed import DistributedContext
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 _FORMAT = 1
 _PARTIAL = ".partial"
+_FULL_BYTES = 16 << 20
+"""A disk with less free space is called full: a write that has failed leaves the last piece that fitted in."""
 _READERS = 8
 """Files that are verified at the same time; a large state is hundreds of gigabytes."""
 
@@ -67,14 +70,22 @@ class ResumeStates:
             num_updates: Updates done.
             planner: Position of the planner, as JSON.
             progress: Anything else that must survive, as JSON.
+
+        Raises:
+            RunError: The disk is full; the state before is still there.
         """
         final = self._directory / f"update-{num_updates:06d}"
         partial = final.with_name(final.name + _PARTIAL)
         if self._context.is_main:
-            shutil.rmtree(partial, ignore_errors=True)
+            for leftover in self._directory.glob(f"*{_PARTIAL}"):  # of a process that was killed or met a full disk
+                shutil.rmtree(leftover, ignore_errors=True)
             partial.mkdir(parents=True)
         self._context.barrier()
-        dcp.save(tensors, checkpoint_id=str(partial))
+        try:
+            dcp.save(tensors, checkpoint_id=str(partial))
+        except CheckpointException as error:  # no Exception, and torch's own words for a full disk do not tell
+            self._require_space(error)
+            raise
         rank = self._context.rank
         write_atomically(partial / f"generators-{rank}.json", json.dumps(_generator_states()).encode())
         files = self._context.gather({path.name: describe_file(path) for path in _written_by(partial, rank)})
@@ -141,6 +152,14 @@ class ResumeStates:
             require_same_run(manifest["fingerprint"], self._config, path)
             return ResumePoint(path, manifest["num_updates"], manifest["planner"], manifest["progress"])
         return None
+
+    def _require_space(self, error: BaseException) -> None:
+        """Say that it was for want of space that a state could not be written, if it was."""
+        if shutil.disk_usage(self._directory).free < _FULL_BYTES:
+            raise RunError(
+                f"{self._directory}: the disk is full, so where the training stands could not be saved; make room and "
+                "give the same command, which goes on after the last state that was"
+            ) from error
 
     def _delete_all_but(self, kept: Path) -> None:
         for path in self._directory.iterdir():
