@@ -149,10 +149,13 @@ def create_environment(stamp: dict[str, str]) -> None:
     """
     # Not necessarily sys.executable: the environment must outlive .venv.
     maker = os.path.realpath(sys.executable) if sys.prefix != sys.base_prefix else sys.executable
-    STAMP.unlink(missing_ok=True)  # first of all: it must not vouch for what is half removed
-    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
     ENVIRONMENT.mkdir(exist_ok=True)
     write_stamp({**stamp, "requirements": UNFINISHED})  # before anything else: it is ours, however this ends
+    for child in ENVIRONMENT.iterdir():
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        elif child != STAMP:
+            child.unlink()
     subprocess.run([maker, "-m", "venv", str(ENVIRONMENT)], check=True)
 
 

@@ -17,9 +17,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell's background
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hide GPUs, but from the tests that are about them (``-m gpu``): the others compare with the CPU's float32."""
+    """Hide GPUs, but from tests that need them (``-m gpu``, ``-m vllm``): the others compare with the CPU's float32."""
     chosen = config.option.markexpr
-    if "gpu" not in chosen or "not gpu" in chosen:
+    if not any(mark in chosen and f"not {mark}" not in chosen for mark in ("gpu", "vllm")):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 

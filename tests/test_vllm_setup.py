@@ -109,6 +109,24 @@ def test_an_environment_that_is_interrupted_while_it_is_created_is_known_as_ours
     assert script.read_stamp() == {**script.describe("CPU"), "requirements": script.UNFINISHED}
 
 
+def test_one_that_is_interrupted_while_an_older_one_is_removed_is_known_as_ours(script, monkeypatch):
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    (script.ENVIRONMENT / "lib").mkdir(parents=True)
+    (script.ENVIRONMENT / "lib64").symlink_to("lib")
+    (script.ENVIRONMENT / "pyvenv.cfg").touch()
+    script.write_stamp({**script.describe("CPU"), "requirements": "older ones"})
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(script.shutil, "rmtree", stop)
+        with pytest.raises(KeyboardInterrupt):
+            script.create_environment(script.describe("CPU"))
+    assert script.read_stamp() == {**script.describe("CPU"), "requirements": script.UNFINISHED}
+    monkeypatch.setattr(script.subprocess, "run", lambda *_, **__: None)
+    script.create_environment(script.describe("CPU"))
+    assert list(script.ENVIRONMENT.iterdir()) == [script.STAMP]
+
+
 def test_an_interrupted_or_broken_environment_is_made_anew(script, steps, monkeypatch):
     def stop(build: str) -> None:
         raise KeyboardInterrupt

@@ -12,12 +12,13 @@ import yaml
 from huggingface_hub import ModelCard as HubCard
 from markdown_it import MarkdownIt
 
-from wsdm_arena.cards.licences import Source, source_of_backbone, sources_of_answers, sources_of_table
+from wsdm_arena.cards.licences import ANSWERS, Source, source_of_backbone, sources_of_answers, sources_of_table
 from wsdm_arena.cards.model_card import Calibration, ModelCard, write_model_card
 from wsdm_arena.cards.scores import Score, ScoreSummary
 from wsdm_arena.cards.summaries import TrainingPart, describe_training
 from wsdm_arena.config import (
     AnswerModelConfig,
+    BackboneConfig,
     PackagedModelConfig,
     ProjectConfig,
     ResolvedJudge,
@@ -544,13 +545,41 @@ def test_sources_and_licences_come_from_sources_yml():
     generated = sources_of_table("generated_pairs", SOURCES)
     assert [(source.name, source.hub_licence) for source in generated] == [("a/b", "apache-2.0")]
     assert sources_of_table("battles", None) == []
-    named = source_of_backbone("llama", "google/gemma", "abc", SOURCES)
+    named = source_of_backbone("llama", BackboneConfig(source="google/gemma", revision="abc"), {}, SOURCES)
     assert named is not None
     assert (named.licence, named.revision, named.page) == ("Gemma", "abc", "https://huggingface.co/google/gemma")
-    own = source_of_backbone("gemma", None, None, SOURCES)
-    assert own is not None
-    assert (own.name, own.page) == ("c/d", "https://www.kaggle.com/datasets/c/d")
-    assert source_of_backbone("llama", None, None, SOURCES) is None
+    checkpoint = source_of_backbone("gemma", BackboneConfig(), {}, SOURCES)
+    assert checkpoint is not None
+    assert (checkpoint.name, checkpoint.page) == ("c/d", "https://www.kaggle.com/datasets/c/d")
+    assert source_of_backbone("llama", BackboneConfig(), {}, SOURCES) is None
+    assert source_of_backbone("gemma", BackboneConfig(source="/models/mine"), {}, SOURCES) is None
+    assert source_of_backbone("gemma", None, {}, SOURCES) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("MIT", "MIT", True),
+        ("MIT", "MIT; of the code", True),
+        ("MIT", "Apache 2.0", False),
+        ("Qwen", "Qwen", True),
+        ("Qwen", "InternLM", False),
+        ("Apache 2.0", "", False),
+        ("", "", False),
+    ],
+)
+def test_terms_are_the_same_only_if_they_are_known_to_be(one, other, expected):
+    assert Source("a", "b", one).shares_terms_with(Source("c", "d", other)) is expected
+    assert Source("c", "d", other).shares_terms_with(Source("a", "b", one)) is expected
+
+
+def test_answers_under_other_terms_or_unknown_ones_make_the_licence_another():
+    qwen = dataclasses.replace(card().backbone, licence="Qwen", licence_url="https://example.org/qwen")
+    for answers in ("InternLM", ""):
+        sources = [*card().sources, Source("x/y", ANSWERS, answers)]
+        metadata, _ = parse(write_model_card(card(backbone=qwen, sources=sources)))
+        assert metadata["license"] == "other"
+        assert "license_name" not in metadata
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,10 @@ RUNS: dict[str, dict[str, Any]] = {
         "training": TEN_UPDATES
         | {"sharding": "full", "activation_checkpointing": True, "max_tokens_per_micro_batch": 99},
     },
+    "language, full": {
+        "judge": "gemma",
+        "training": TEN_UPDATES | {"sharding": "full", "language_modeling_weight": 0.5},
+    },
     "resumed": {"training": TEN_UPDATES | {"checkpoint": {"every_updates": 4}}},
     "bfloat16": {"training": TEN_UPDATES | {"dtype": "bfloat16"}},
 }

@@ -69,6 +69,11 @@ class Source:
         plain = self.licence.partition(";")[0].strip().lower()
         return _HUB_LICENCES.get(plain, "other") if plain else None
 
+    def shares_terms_with(self, other: "Source") -> bool:
+        """Whether both are known to come under the same terms."""
+        is_same_at_hub = self.hub_licence == other.hub_licence != "other"
+        return bool(self.licence) and (self.licence == other.licence or is_same_at_hub)
+
     @property
     def terms(self) -> Markdown:
         """The licence as a link."""
@@ -126,7 +131,7 @@ def sources_of_labels(
     Returns:
         In this order, each model once; nothing for backbones of which nothing is known.
     """
-    found = [_of_backbone(judge, backbone, packages, sources) for judge, backbone in labellers.items()]
+    found = [source_of_backbone(judge, backbone, packages, sources) for judge, backbone in labellers.items()]
     return list(dict.fromkeys(replace(source, what=LABELS) for source in found if source is not None))
 
 
@@ -155,36 +160,32 @@ def is_hub_name(source: str) -> bool:
 
 
 def source_of_backbone(
-    judge: str, name: str | None, revision: str | None, sources: SourcesConfig | None
+    judge: str,
+    backbone: BackboneConfig | None,
+    packages: Mapping[str, PackagedModelConfig],
+    sources: SourcesConfig | None,
 ) -> Source | None:
     """Say where a judge's backbone comes from.
 
     Args:
         judge: Whose.
-        name: Its name at the Hugging Face Hub; None: it is the input that ``sources`` describes for the judge.
-        revision: Commit there.
-        sources: What is known of inputs; None if nothing.
+        backbone: Without a source it is the input that ``sources`` describes for the judge; None: it is not known.
+        packages: Models that come as Python packages, by name.
+        sources: What is known of models and inputs; None if nothing.
 
     Returns:
-        None if nothing is known of it.
+        None if nothing is known of it, as of a directory of the user's own.
     """
-    if name is not None:
-        return _of_hub_model(name, revision, sources)
-    if sources is None:
+    if backbone is None:
+        return None
+    if package := packages.get(package_of(backbone.source) or ""):
+        return source_of_package(package)
+    if (name := hub_name(backbone)) is not None:
+        return _of_hub_model(name, backbone.revision, sources)
+    if backbone.source is not None or sources is None:
         return None
     matching = [key for key, source in sources.inputs.items() if source.judge == judge]
     return _of_input(matching[0], sources) if matching else None
-
-
-def _of_backbone(
-    judge: str,
-    backbone: BackboneConfig,
-    packages: Mapping[str, PackagedModelConfig],
-    sources: SourcesConfig | None,
-) -> Source | None:
-    if package := packages.get(package_of(backbone.source) or ""):
-        return source_of_package(package)
-    return source_of_backbone(judge, hub_name(backbone), backbone.revision, sources)
 
 
 def _of_answer_model(

@@ -175,7 +175,7 @@ def _metadata(card: ModelCard, headline: Score | None) -> dict[str, Any]:
     licence = card.backbone.hub_licence if card.backbone else None
     is_other = licence == "other" and card.backbone is not None
     models = [source for source in card.sources if source.what in (ANSWERS, LABELS)]
-    if licence is not None and any(source.hub_licence not in (None, licence) for source in models):
+    if card.backbone and licence is not None and not all(map(card.backbone.shares_terms_with, models)):
         licence, is_other = "other", False  # terms of several models; the section on licences has them all
     return {
         "language": [name for name in card.languages if _LANGUAGE_CODE.fullmatch(name)],

@@ -184,13 +184,18 @@ def _show(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {_show(inner)}" for key, inner in value.items()) or "empty"
     if isinstance(value, list | tuple):
-        return f"`[{', '.join('null' if inner is None else str(inner) for inner in value)}]`"
+        return f"`[{', '.join('null' if inner is None else _show_text(inner) for inner in value)}]`"
     if isinstance(value, float):
         return f"`{re.sub(r'e([+-])0*', lambda sign: 'e' + sign[1].strip('+'), f'{value:.10g}')}`"
+    return f"`{_show_text(value)}`"
+
+
+def _show_text(value: object) -> str:
+    """A text or number within a table's cell; in quotation marks where it would be taken for something else."""
     text = str(value).replace("\n", "\\n").replace("|", "\\|")
-    if isinstance(value, str) and (not text.strip() or text in ("null", "true", "false")):
-        return f'`"{text}"`'
-    return f"`{text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + '…'}`"
+    if isinstance(value, str) and (not value.strip() or text in ("null", "true", "false")):
+        return f'"{text}"'
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
 
 
 def _values(path: tuple[str, ...], values: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:

@@ -37,7 +37,10 @@ _CURES = (
     "`kedro run --pipelines simulated_arena` writes simulated ones; "
     "--params raw.train=<files> (or raw.test, raw.collected_pairs) reads files of your own."
 )
-_OWN_CURES = "Correct the path in raw.train, raw.test or raw.collected_pairs (of make: BATTLES, TEST or COLLECTED)."
+_OWN_CURES = (
+    "Correct the path in raw.train, raw.test, raw.collected_pairs or raw.sample_submission (of make: BATTLES, TEST or "
+    "COLLECTED)."
+)
 _RAW_LAYER = "01_raw"
 
 

@@ -13,7 +13,6 @@ from wsdm_arena.cards.licences import (
     Source,
     hub_name,
     source_of_backbone,
-    source_of_package,
     sources_of_answers,
     sources_of_labels,
     sources_of_table,
@@ -84,9 +83,8 @@ def describe_judge(
 
     facts, manifest = describe_model(checkpoint), read_manifest(checkpoint)
     training = _describe_training(selections, tables)
-    name, revision = hub_name(backbone), backbone.revision if backbone else None
-    packages = packages or {}
-    package = packages.get(package_of(backbone.source) or "") if backbone else None
+    packages, name = packages or {}, hub_name(backbone)
+    is_packaged = backbone is not None and package_of(backbone.source) in packages
     answers = _list_answer_sources(training, tables, generation, packages, sources)
     judges: dict[str, BackboneConfig] = {}
     for table in dict.fromkeys(part.table for part in training):
@@ -103,10 +101,10 @@ def describe_judge(
         layouts=layouts,
         template=template,
         truncation=truncation,
-        backbone=source_of_package(package) if package else source_of_backbone(judge.judge, name, revision, sources),
+        backbone=source_of_backbone(judge.judge, backbone, packages, sources),
         base_model=name,
         is_simulated=bool(sources and sources.simulated),
-        is_pretrained=package is not None or name is not None,
+        is_pretrained=is_packaged or name is not None,
         training=training,
         scores=scores,
         calibration=_describe_calibration(calibration, analysis),

@@ -23,7 +23,7 @@ def shard_weights(
 
     Each decoder layer is gathered and reduced by itself, and what is left together; a small judge as one piece. With
     ``sharding: full`` so is the token embedding, which would otherwise lie gathered beside every layer (2.4 GB of
-    Gemma-2-27B's).
+    Gemma-2-27B's), unless the next-token loss needs it once more after the last layer.
     Gradients are summed over ranks, not averaged: the loss is already divided by the size of the global batch.
 
     A lone process has nothing to share. Its weights stay plain tensors, which spares a second copy of them (18 GB for
@@ -44,7 +44,7 @@ def shard_weights(
     if is_full or _num_bytes(judge, DTYPES[config.dtype]) > MAX_SINGLE_PIECE_BYTES:
         for layer in layers:
             fully_shard(layer, mesh=mesh, mp_policy=policy, reshard_after_forward=is_full)
-    if is_full:
+    if is_full and not config.language_modeling_weight:
         fully_shard(embedding, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
     fully_shard(judge, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
     for module in judge.modules():
