@@ -40,7 +40,7 @@ $(if $(BATTLES),,$(if $(TEST)$(COLLECTED)$(CONVERSATIONS),$(error TEST, COLLECTE
 which are not given)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-vllm check small-llm vllm viz notebook offline strip bench docs backbones constraints clean-env
+.PHONY: help setup run test test-vllm check small-llm vllm flash-attn viz notebook offline strip bench docs backbones constraints clean-env
 
 help: ## This list
 	@echo "make <command>"
@@ -89,7 +89,7 @@ small-llm: setup ## Install the language models of env small_llm, which come as 
 flash-attn: setup ## Build flash-attn for the installed torch: needs an NVIDIA GPU, nvcc of torch's CUDA version, and time
 	@$(BIN)/python -c "import sys, torch; sys.exit(0 if torch.version.cuda else 'the installed torch is built for CPUs: flash-attn needs the CUDA build (make setup on a machine with a GPU)')"
 	$(BIN)/pip install wheel ninja packaging psutil setuptools
-	$(BIN)/pip install --no-build-isolation --constraint constraints.txt "flash-attn>=2.8"
+	$(BIN)/pip install --no-build-isolation --constraint constraints.txt "flash-attn>=2.8,<4"
 
 vllm: setup ## Make .venv-vllm, vLLM's own environment; says first what it will download
 	@$(BIN)/python scripts/vllm.py

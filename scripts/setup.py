@@ -202,14 +202,19 @@ def install_torch(sources: list[list[str]]) -> None:
 
 
 def warn_of_unusable_gpus() -> None:
-    """Say at once, and not when a training starts, that torch's CUDA is newer than the driver."""
+    """Say at once, and not when a training starts, that torch's CUDA is newer than the driver.
+
+    Not where GPUs are hidden or a build for CPUs was asked for: that is what is wanted.
+    """
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return
     script = "import torch; print(torch.cuda.is_available(), torch.version.cuda)"
     answer = _run_quietly(["-W", "ignore", "-c", script])
     available, _, cuda = answer.stdout.decode(errors="replace").strip().partition(" ")
-    if answer.returncode == 0 and available == "False":
+    if answer.returncode == 0 and available == "False" and cuda != "None":
         print(
             f"Warning: there is a GPU, but torch, built for CUDA {cuda}, cannot use it: its driver is too old. "
-            "Update the driver, or take a build for an older CUDA: TORCH_INDEX_URL=<its index> make clean-env setup",
+            "Update the driver, or take a build for an older CUDA: TORCH_INDEX_URL=<its index> make setup",
             flush=True,
         )
 
@@ -232,9 +237,12 @@ def check_packages() -> None:
     Raises:
         SetupError: Others do not.
     """
-    said = _run_quietly(["-m", "pip", "check"]).stdout.decode(errors="replace").splitlines()
+    answer = _run_quietly(["-m", "pip", "check"])
+    said = answer.stdout.decode(errors="replace").splitlines()
     if problems := [line for line in said if line and not line.startswith(HARMLESS)]:
         raise SetupError("packages do not go together:\n" + "\n".join(problems))
+    if answer.returncode != 0 and not said:
+        raise SetupError(f"`pip check` failed: {answer.stderr.decode(errors='replace').strip()}")
 
 
 def _run_quietly(arguments: list[str]) -> subprocess.CompletedProcess[bytes]:

@@ -547,6 +547,33 @@ def test_relative_backbones_start_from_the_project(tmp_path, monkeypatch):
     assert Path(judge["backbone"]["source"]) == PROJECT / "src/wsdm_arena/simulation/tiny_backbones/gemma"
 
 
+def test_directories_of_models_are_spelt_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    backbone = "src/wsdm_arena/simulation/tiny_backbones/gemma"
+    models = {
+        "vllm": ("~/mine", str(tmp_path / "mine")),
+        "transformers": (backbone, str(PROJECT / backbone)),
+        "openai": (backbone, backbone),
+    }
+    answers = {
+        engine: {"engine": engine, "model": model} | ({"base_url": "https://host/v1"} if engine == "openai" else {})
+        for engine, (model, _) in models.items()
+    }
+    answers["hub"] = {"engine": "vllm", "model": "someone/else"}
+    runtime_params = {
+        "generation": {"answer_models": answers},
+        "judges": {"gemma_large": {"backbone": {"source": "~/mine"}}},
+    }
+    parameters = load("sample", **runtime_params)["parameters"]
+    found = {
+        name: model["model"] for name, model in parameters["generation"]["answer_models"].items() if name in answers
+    }
+    assert found == {engine: expected for engine, (_, expected) in models.items()} | {"hub": "someone/else"}
+    assert parameters["judges"]["gemma_large"]["backbone"]["source"] == str(tmp_path / "mine")
+
+
 @pytest.mark.parametrize(
     "runtime_params",
     [

@@ -221,3 +221,26 @@ def test_packages_that_do_not_go_together_are_refused_but_for_those_of_weights(
         return
     with pytest.raises(setup_script.SetupError, match=said.partition(" ")[0]):
         setup_script.check_packages()
+
+
+@pytest.mark.parametrize(
+    ("answer", "hidden", "warns"),
+    [("False 13.0", None, True), ("True 13.0", None, False), ("False None", None, False), ("False 13.0", "-1", False)],
+)
+def test_a_driver_that_is_too_old_is_said_to_be_where_nothing_else_can_be_the_cause(
+    setup_script, monkeypatch, capsys, answer, hidden, warns
+):
+    ran = subprocess.CompletedProcess([], 0, stdout=answer.encode(), stderr=b"")
+    monkeypatch.setattr(setup_script, "_run_quietly", lambda arguments: ran)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if hidden is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    setup_script.warn_of_unusable_gpus()
+    assert ("built for CUDA 13.0, cannot use it: its driver is too old" in capsys.readouterr().out) is warns
+
+
+def test_a_check_of_packages_that_itself_fails_is_not_taken_for_a_good_one(setup_script, monkeypatch):
+    ran = subprocess.CompletedProcess([], 1, stdout=b"", stderr=b"No module named pip")
+    monkeypatch.setattr(setup_script, "_run_quietly", lambda arguments: ran)
+    with pytest.raises(setup_script.SetupError, match="`pip check` failed: No module named pip"):
+        setup_script.check_packages()

@@ -47,9 +47,9 @@ class LocalLastConfigLoader(OmegaConfigLoader):
 
     Kedro by itself reads ``local`` only as an environment of its own. The loaded parameters carry four more keys,
     ``resolved.<stage>.<judge>``: the merge of every layer that describes this judge in this stage, which is what
-    nodes receive; ``readings.<labels>.<judge>``: how a judge reads the pairs that it labels; ``labellers.<table>``: the
-    backbones of the judges whose opinions are its labels, by judge; and ``sources``: what ``sources.yml`` says of
-    inputs and their licences. The last two are for cards.
+    nodes receive; ``readings.<labels>.<judge>``: how a judge reads the pairs that it labels; ``labellers.<labels>``:
+    the backbones of the judges whose opinions these labels are, by judge; and ``sources``: what ``sources.yml`` says
+    of inputs and their licences. The last two are for cards.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -167,15 +167,22 @@ def _validate_parameters(parameters: dict[str, Any], env: str, project: Path) ->
         for labels, table, judges in config.labellings()
     }
     tree = config.model_dump(mode="json") | {"resolved": resolved, "readings": readings}
-    for judge in tree["judges"].values():  # a relative path starts from the project, wherever the command is given
-        if (source := judge["backbone"]["source"]) and (project / source).is_dir():
-            judge["backbone"]["source"] = str((project / source).resolve())
-    labelling = {"collected_pairs": config.roster.teachers, "generated_pairs": config.roster.students}
+    for judge in tree["judges"].values():
+        judge["backbone"]["source"] = _spell_out(judge["backbone"]["source"], project)
+    for name, model in config.generation.answer_models.items():
+        if model.is_local:
+            tree["generation"]["answer_models"][name]["model"] = _spell_out(model.model, project)
     tree["labellers"] = {
-        table: {judge: dict(tree["judges"][judge]["backbone"]) for judge in judges}
-        for table, judges in labelling.items()
+        labels: {judge: dict(tree["judges"][judge]["backbone"]) for judge in judges}
+        for labels, _, judges in config.labellings()
     }
     return tree
+
+
+def _spell_out(source: str | None, project: Path) -> str | None:
+    """A directory's whole path: a relative one starts from the project, wherever the command is given; others as is."""
+    directory = project / Path(source or "").expanduser()
+    return str(directory.resolve()) if source and directory.is_dir() else source
 
 
 def describe_problems(error: ValidationError, env: str, kind: str) -> str:

@@ -171,8 +171,11 @@ def _describe_absence() -> str:
     cure = "set launcher.device to cpu"
     if torch.version.cuda is None:
         return f"finds 0 GPUs: torch {torch.__version__} is built for CPUs; install its CUDA build, or {cure}"
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        hidden = os.environ["CUDA_VISIBLE_DEVICES"]
+        return f"finds 0 GPUs with CUDA_VISIBLE_DEVICES={hidden!r}; unset it, name GPUs that are there, or {cure}"
     return (
         f"finds 0 GPUs: torch {torch.__version__} is built for CUDA {torch.version.cuda}; where nvidia-smi shows one, "
         "its driver is too old for that: update the driver, install a build for an older CUDA (TORCH_INDEX_URL=<its "
-        f"index> make clean-env setup), or {cure}"
+        f"index> make setup), or {cure}"
     )

@@ -191,7 +191,7 @@ def test_labels_name_the_models_that_their_judges_were_made_from(table):
         report={},
         sources=SourcesConfig(simulated=True),
         run_context={"env": "sample"},
-        labellers={table.replace("labels", "pairs"): {"llama": backbone, "gemma": backbone}},
+        labellers={table: {"llama": backbone, "gemma": backbone}},
         packaged_models={"tiny_1b": PACKAGE},
     )
     terms = "[Tiny-1B](https://pypi.org/project/llm-tiny) at `1.2`: [MIT](https://example.org/mit)."

@@ -157,11 +157,12 @@ def test_no_requests_give_an_empty_table_of_the_same_columns(requests):
     [
         ("error", r"not one of 12 prompts .* failed.*: see the error of alpha above .*; then run again"),
         ("length", r"not one of 12 prompts .* cut off.*: raise generation.sampling.max_new_tokens, .*; then run again"),
+        ("stop", r"not one of 12 prompts .* empty.*: look at the `stop` texts and chat template of alpha, or name .*"),
     ],
 )
 def test_not_one_good_pair_is_refused_with_what_became_of_the_answers(requests, finish_reason, message):
     with pytest.raises(GeneratedPairsError, match=message):
-        build_generated_pairs(requests, answer_all(requests).assign(finish_reason=finish_reason))
+        build_generated_pairs(requests, answer_all(requests).assign(finish_reason=finish_reason, text=" "))
 
 
 @pytest.mark.parametrize(

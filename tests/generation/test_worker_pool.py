@@ -20,7 +20,12 @@ pid_file = pathlib.Path(sys.argv[1])
 while not pid_file.exists() or not pid_file.read_text().strip():
     time.sleep(0.05)
 pid = int(pid_file.read_text())
-while psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" and time.monotonic() < deadline:
+def is_running():
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+while is_running() and time.monotonic() < deadline:
     time.sleep(0.05)
 pathlib.Path(sys.argv[2]).write_text("gone" if time.monotonic() < deadline else "still there")
 """

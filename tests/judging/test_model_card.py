@@ -107,8 +107,8 @@ def test_a_card_is_gathered_from_checkpoint_training_and_results(describe):
 
 def test_whoever_labelled_what_was_trained_on_is_named(describe):
     labellers = {
-        "generated_pairs": {"llama": BackboneConfig(source="google/gemma"), "other": BackboneConfig()},
-        "collected_pairs": {"unread": BackboneConfig(source="some/body")},
+        "generated_labels": {"llama": BackboneConfig(source="google/gemma"), "other": BackboneConfig()},
+        "collected_labels": {"unread": BackboneConfig(source="some/body")},
     }
     found = [(source.what, source.name) for source in describe(labellers=labellers).sources]
     assert found[2:] == [("labels by a judge made from this model", "google/gemma")]

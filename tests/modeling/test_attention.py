@@ -6,6 +6,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.exc import FailOnRecompileLimitHit
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -229,12 +230,18 @@ def test_compiled_layers_may_use_the_fallback(make, batch):
 
 def test_a_kernel_that_is_compiled_too_often_is_an_error_and_no_fallback(monkeypatch):
     """Beyond torch's own limit of 8 variants flex_attention would make all scores, without a word."""
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
     monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", False)
+    monkeypatch.setattr(flex, "MAX_VARIANTS", 3)
     flex._compiled_flex.cache_clear()
     try:
         flex.flex_function()
-        assert torch._dynamo.config.recompile_limit == flex.MAX_VARIANTS
-        assert torch._dynamo.config.fail_on_recompile_limit_hit
+        torch._dynamo.reset()
+        double = torch.compile(lambda numbers: numbers * 2, backend="eager", dynamic=False)
+        for size in (1, 2, 3):
+            assert torch.equal(double(torch.ones(size)), torch.full((size,), 2.0))
+        with pytest.raises(FailOnRecompileLimitHit):
+            double(torch.ones(4))
     finally:
         flex._compiled_flex.cache_clear()
+        torch._dynamo.reset()

@@ -95,6 +95,32 @@ def test_workers_on_cpus_that_would_take_more_than_all_memory_are_refused(
     assert check_answer_models(plan(NODES, generation=parameters)) == []
 
 
+def test_directories_that_hold_no_model_are_named(plan, conversations, gpus, tmp_path):
+    gpus(80)
+    (tmp_path / "python").touch(mode=0o755)
+    folder = tmp_path / "model"
+    models = {
+        "m": {"engine": "vllm", "model": str(folder)},
+        "n": {"engine": "transformers", "model": "./no/model"},
+    }
+    parameters = generation(**models) | {"vllm": {"python": str(tmp_path / "python")}}
+    is_none = "is no directory; name one that holds a model, or one of the Hugging Face Hub"
+    missing = f"generation.answer_models.n.model: ./no/model {is_none}"
+    assert check_answer_models(plan(NODES, generation=parameters)) == [
+        f"generation.answer_models.m.model: {folder} {is_none}",
+        missing,
+    ]
+    folder.mkdir()
+    assert check_answer_models(plan(NODES, generation=parameters)) == [
+        f"generation.answer_models.m.model: {folder} has no config.json and no tokenizer: it holds no model that could "
+        "answer",
+        missing,
+    ]
+    (folder / "config.json").touch()
+    (folder / "tokenizer.json").touch()
+    assert check_answer_models(plan(NODES, generation=parameters)) == [missing]
+
+
 def test_simulated_models_know_the_simulated_arenas_prompts_only(plan, conversations, tmp_path):
     (problem,) = check_answer_models(plan(NODES))
     assert "these are other conversations; name answer models of your own" in problem

@@ -1,3 +1,6 @@
+import json
+from dataclasses import replace
+
 import pytest
 
 from wsdm_arena.preflight.raw_tables import check_raw_tables
@@ -38,6 +41,29 @@ def test_every_table_without_a_column_is_named_with_what_it_has(plan, files, tmp
     assert "test.csv: no column 'response_a'; there are" in lines[1]
     assert "Is 'respons_a' meant to be 'response_a'?" in lines[2]
     assert check(plan, files, nodes=["build_test_pairs"]) == lines[1:2], "only what the selected nodes read"
+
+
+def test_tables_that_only_nodes_read_which_are_up_to_date_are_not_opened(plan, files, tmp_path):
+    write(tmp_path / "train.csv", "prompt\np\n")
+    entries = {name: {"filepath": path, "required": True} for name, path in files.items()}
+    run = plan(NODES, entries=entries)
+    assert len(check_raw_tables(run)) == 1
+    assert check_raw_tables(replace(run, to_run=frozenset({"build_test_pairs"}))) == []
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+def test_json_rows_may_have_later_what_the_first_ones_lack(plan, files, tmp_path, ending):
+    row = {"prompt": "p", "response_a": "a", "response_b": "b"}
+    path = tmp_path / f"train.{ending}"
+    files["train_table"] = path.as_posix()
+
+    def check_rows(num_rows):
+        rows = [json.dumps(row | ({"winner": "model_a"} if number >= 1000 else {})) for number in range(num_rows)]
+        write(path, "\n".join(rows) if ending == "jsonl" else f"[{','.join(rows)}]")
+        return check(plan, files)
+
+    assert "no column 'winner'" in check_rows(999)[0]
+    assert check_rows(1002) == []
 
 
 def test_one_hot_winners_need_no_column_of_that_name(plan, files, tmp_path):

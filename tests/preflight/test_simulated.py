@@ -145,3 +145,8 @@ def test_the_simulator_does_not_write_where_the_user_says_that_battles_are(plan,
         f"train_table: {misspelt} is a path of your own, and the simulated arena writes below {tmp_path} only; leave "
         "raw.* away to simulate"
     ]
+
+
+def test_the_simulator_writes_into_a_folder_that_is_a_link_to_another_disk(plan, tmp_path, tmp_path_factory):
+    (tmp_path / "01_raw").symlink_to(tmp_path_factory.mktemp("big_disk"))
+    assert check_simulator(plan(pipeline="simulated_arena")) == []

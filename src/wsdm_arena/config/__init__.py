@@ -5,7 +5,7 @@ from wsdm_arena.config.cascade import CascadeConfig, SubmissionConfig
 from wsdm_arena.config.export import ExportConfig
 from wsdm_arena.config.generation import AnswerModelConfig, GenerationConfig, MiningConfig, RoundConfig, SamplingConfig
 from wsdm_arena.config.judges import BackboneConfig, HeadConfig, JudgeConfig, JudgeOverride, ResolvedJudge, StageConfig
-from wsdm_arena.config.lineup import HELD_OUT_VARIANT, STAGES, TRAINING_TABLES, Lineup, RosterConfig, Training
+from wsdm_arena.config.lineup import HELD_OUT_VARIANT, LABELS, STAGES, TRAINING_TABLES, Lineup, RosterConfig, Training
 from wsdm_arena.config.packages import PackagedModelConfig, package_of
 from wsdm_arena.config.planning import PlanningConfig
 from wsdm_arena.config.project import (
@@ -30,6 +30,7 @@ from wsdm_arena.config.training import (
 
 __all__ = [
     "HELD_OUT_VARIANT",
+    "LABELS",
     "STAGES",
     "TRAINING_TABLES",
     "WITHOUT_EFFECT",

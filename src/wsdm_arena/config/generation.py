@@ -94,6 +94,11 @@ class AnswerModelConfig(StrictConfig):
     remove_weights: Annotated[bool, WITHOUT_EFFECT] = False
     """Delete the model from the hub's cache once all its answers are there."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it answers on this machine, from weights."""
+        return self.engine in ("vllm", "transformers")
+
     @model_validator(mode="after")
     def _settings_fit_the_engine(self) -> "AnswerModelConfig":
         if (self.engine == "openai") != (self.base_url is not None):

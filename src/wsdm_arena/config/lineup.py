@@ -14,6 +14,8 @@ HELD_OUT_VARIANT = "final_held_out"
 """The final training without the held-out fold: as ``final`` in everything else, so ``stages.final`` describes it."""
 
 BATTLES, COLLECTED_PAIRS, GENERATED_PAIRS = "battles", "collected_pairs", "generated_pairs"
+LABELS = {COLLECTED_PAIRS: "collected_labels", GENERATED_PAIRS: "generated_labels"}
+"""Tables of the labels that judges give, by the pairs that they are about."""
 TRAINING_TABLES: Mapping[str, tuple[str, ...]] = {
     "teacher": (BATTLES,),
     "student": (BATTLES, COLLECTED_PAIRS),

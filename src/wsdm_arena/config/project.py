@@ -11,7 +11,7 @@ from wsdm_arena.config.cascade import SubmissionConfig
 from wsdm_arena.config.export import ExportConfig
 from wsdm_arena.config.generation import GenerationConfig
 from wsdm_arena.config.judges import JudgeConfig, JudgeOverride, ResolvedJudge, StageConfig
-from wsdm_arena.config.lineup import HELD_OUT_VARIANT, STAGES, RosterConfig
+from wsdm_arena.config.lineup import COLLECTED_PAIRS, GENERATED_PAIRS, HELD_OUT_VARIANT, LABELS, STAGES, RosterConfig
 from wsdm_arena.config.packages import PACKAGE_SCHEME, PackagedModelConfig, package_of
 from wsdm_arena.config.planning import PlanningConfig
 from wsdm_arena.config.prompts import TemplateConfig, TruncationConfig
@@ -239,8 +239,8 @@ class ProjectConfig(StrictConfig):
     def labellings(self) -> Iterator[tuple[str, PseudoLabelConfig, tuple[str, ...]]]:
         """Every table of labels: its catalog name, its configuration, and the judges that label."""
         if self.roster.students:
-            yield "collected_labels", self.pseudo_labels.collected_pairs, self.roster.teachers
-            yield "generated_labels", self.pseudo_labels.generated_pairs, self.roster.students
+            yield LABELS[COLLECTED_PAIRS], self.pseudo_labels.collected_pairs, self.roster.teachers
+            yield LABELS[GENERATED_PAIRS], self.pseudo_labels.generated_pairs, self.roster.students
 
     def resolve(self, stage: str, judge: str) -> ResolvedJudge:
         """Merge every layer that describes ``judge`` in ``stage``; the held-out variant is described by ``final``."""

@@ -194,7 +194,7 @@ def _list_models(known: Mapping[str, HubModelConfig], config: ProjectConfig, raw
             want(backbone.source, _Use(judge, f"backbone of {judge}", backbone.revision, pin))
     asked = {name for round_ in config.generation.rounds.values() for name in round_.answer_models}
     for name, model in config.generation.answer_models.items():
-        if name in asked and model.engine in ("vllm", "transformers"):
+        if name in asked and model.is_local:
             pin = f"generation.answer_models.{name}.revision"
             want(model.model, _Use(name, f"answers as {name}", model.revision, pin, model.trust_remote_code))
     return [_as_model(name, uses, known.get(name), raw) for name, uses in wanted.items()]

@@ -147,7 +147,7 @@ def _model_identity(model: AnswerModelConfig) -> Any:
     Not of every byte: that would read a hundred gigabytes of weights at each start, and training changes every tensor.
     """
     directory = Path(model.model)
-    if model.engine not in ("vllm", "transformers") or not directory.is_dir():
+    if not model.is_local or not directory.is_dir():
         return model.model
     paths = {path.relative_to(directory): path for path in directory.rglob("*") if path.is_file()}
     visible = {name: path for name, path in paths.items() if not any(part.startswith(".") for part in name.parts)}

@@ -147,7 +147,7 @@ def _answer_model(
         is_complete = all(store.has_answer(request.request_id) for request in requests)
         answers = {request.request_id: store.answers[request.request_id] for request in requests}
     model = generation.answer_models[name]
-    if is_complete and model.remove_weights and model.engine in ("vllm", "transformers"):
+    if is_complete and model.remove_weights and model.is_local:
         remove_from_hub_cache(model.model, model.revision)
     return answers
 

@@ -198,11 +198,10 @@ def _describe_no_pairs(report: dict[str, Any]) -> str:
             advice.append(f"see the error of {model} above (the log of its engine has all of it)")
         elif most == CUT_OFF:
             advice.append(f"raise generation.sampling.max_new_tokens, or give {model} `stop` texts")
-    return (
-        f"not one of {report['num_prompts']} prompts has two good, different answers ({found})"
-        + (": " + ", and ".join(advice) if advice else "")
-        + "; then run again"
-    )
+        else:  # they count as answered, so nothing would be asked again
+            advice.append(f"look at the `stop` texts and chat template of {model}, or name another model")
+    cures = f": {', and '.join(advice)}; then run again" if advice else ""
+    return f"not one of {report['num_prompts']} prompts has two good, different answers ({found}){cures}"
 
 
 def _log(report: dict[str, Any]) -> None:

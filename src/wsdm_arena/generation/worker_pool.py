@@ -65,6 +65,8 @@ class _Termination:
         """While entered, SIGTERM raises :class:`SystemExit`: there is nothing to stop yet."""
         self._ends_at_once = True
         try:
+            if self.requested:  # before
+                raise SystemExit(_STOPPED)
             yield
         finally:
             self._ends_at_once = False

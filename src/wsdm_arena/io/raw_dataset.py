@@ -1,5 +1,6 @@
 """What raw tables and raw shards have in common: files that a person names, and that may be missing or simulated."""
 
+import os
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -52,10 +53,15 @@ class RawDataset(AbstractDataset[Saved, Loaded]):
         return self._filepath
 
     def is_inside(self, folder: Path) -> bool:
-        """Whether everything that the entry names lies below a folder, there or not."""
+        """Whether all that the entry names lies below a folder, there or not; by its name, or where links lead."""
         project = find_kedro_project(Path.cwd()) or Path.cwd()
         paths = self._filepath if isinstance(self._filepath, list) else [self._filepath]
-        return all((project / path).resolve().is_relative_to(folder.resolve()) for path in paths)
+        named = [project / path for path in paths]
+        return all(
+            Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
+            or path.resolve().is_relative_to(folder.resolve())
+            for path in named
+        )
 
     def present_files(self) -> list[Path]:
         """All files; none where one is missing."""

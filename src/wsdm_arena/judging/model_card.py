@@ -20,6 +20,7 @@ from wsdm_arena.cards.licences import (
 from wsdm_arena.cards.model_card import Calibration, ModelCard
 from wsdm_arena.cards.summaries import TrainingPart, answering_models, describe_training
 from wsdm_arena.config import (
+    LABELS,
     BackboneConfig,
     GenerationConfig,
     PackagedModelConfig,
@@ -68,7 +69,7 @@ def describe_judge(
         analysis: Of the judge, or of that variant; None if that is not at hand.
         backbone: Where its backbone comes from; None if that is not at hand.
         generation: Whose answer models wrote the generated pairs; None if there are none.
-        labellers: Backbones of the judges that labelled a table's pairs, by table and judge.
+        labellers: Backbones of the judges that labelled a table's pairs, by table of labels and judge.
         packages: Models that come as Python packages, by name; a backbone or an answer model may be one.
         sources: What is known of inputs; None if nothing.
         confidence: Of the intervals in ``scores`` and ``analysis``.
@@ -88,7 +89,7 @@ def describe_judge(
     answers = _list_answer_sources(training, tables, generation, packages, sources)
     judges: dict[str, BackboneConfig] = {}
     for table in dict.fromkeys(part.table for part in training):
-        judges |= (labellers or {}).get(table, {})
+        judges |= (labellers or {}).get(LABELS.get(table, ""), {})
     is_seen = bool(analysis and analysis["seen_in_training"])
     return ModelCard(
         judge=judge,

@@ -73,8 +73,7 @@ class GenerationPlanner:
         if described is not None and described.mean_answer_tokens is not None:
             length = described.mean_answer_tokens
         tokens = requests.times(min(length, self.config.generation.sampling.max_new_tokens), Basis.ASSUMED)
-        is_local = model.engine in ("vllm", "transformers")
-        gpus = model.tensor_parallel_size * model.data_parallel_size if is_local else 0
+        gpus = model.tensor_parallel_size * model.data_parallel_size if model.is_local else 0
         hours = self.speeds.generation_hours(name, model, requests=requests.value, tokens=tokens.value)
         return Job(
             name=f"generation.{name}",
@@ -86,9 +85,9 @@ class GenerationPlanner:
             sequences=requests,
             tokens=tokens,
             gpus=gpus,
-            memory=self._memory(name, model) if is_local else NOTHING,
+            memory=self._memory(name, model) if model.is_local else NOTHING,
             final_bytes=tokens.times(_ANSWER_BYTES_PER_TOKEN),
-            hub_bytes=self._hub_bytes(name, model) if is_local else NOTHING,
+            hub_bytes=self._hub_bytes(name, model) if model.is_local else NOTHING,
             hours=hours.times(1, tokens.basis if hours.value else Basis.EXACT),
             note=_describe_workers(model, is_on_cpu=self._is_on_cpu),
         )

@@ -28,7 +28,7 @@ def missing_outside(config: ProjectConfig, jobs: tuple[Job, ...], project: Path)
             lines.append(f"judges.{judge}.backbone.source: {backbone.source} is not in the hub's cache")
     asked = {name: model for name, model in config.generation.answer_models.items() if f"generation.{name}" in left}
     for name, model in asked.items():
-        is_named = model.engine in ("vllm", "transformers") and package_of(model.model) is None
+        is_named = model.is_local and package_of(model.model) is None
         is_named = is_named and not model.model.startswith(("/", "./", "../", "~"))
         if is_named and not _is_there(model.model, model.revision):
             lines.append(f"generation.answer_models.{name}: {model.model} is not in the hub's cache")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from wsdm_arena.config import HELD_OUT_VARIANT, TRAINING_TABLES, ProjectConfig, ResolvedJudge, TruncationPolicy
+from wsdm_arena.config import HELD_OUT_VARIANT, LABELS, TRAINING_TABLES, ProjectConfig, ResolvedJudge, TruncationPolicy
 from wsdm_arena.planning.figures import Basis, Figure
 from wsdm_arena.planning.lengths import Lengths, assumed_lengths, repeat_to, sampled_lengths, weakest
 from wsdm_arena.planning.places import DataFolder, count_rows, read_table
@@ -28,8 +28,6 @@ from wsdm_arena.prompts.store import TokenStore, TokenStoreError
 from wsdm_arena.prompts.tokenizers import PromptError
 
 logger = logging.getLogger(__name__)
-
-_LABELLED = {"collected_pairs": "collected_labels", "generated_pairs": "generated_labels"}
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ class RowSource:
 
     def num_labelled(self, table: str) -> Figure:
         """Rows of a table that are trained on once they are labelled; all of it before they are."""
-        labels = self._folder.labels(_LABELLED[table])
+        labels = self._folder.labels(LABELS[table])
         if labels is not None:
             return Figure(count_rows(labels), Basis.EXACT)
         return self.num_rows(table).times(1, Basis.ESTIMATED)
@@ -228,10 +226,10 @@ class RowSource:
             num_first = round(num_train * first)
             parts = [[("battles", num_first)], [("battles", num_train - num_first)]]
         else:
-            labelled = [(table, int(self.num_labelled(table).value)) for table in tables if table in _LABELLED]
+            labelled = [(table, int(self.num_labelled(table).value)) for table in tables if table in LABELS]
             parts = [[*([("battles", num_train)] if "battles" in tables else []), *labelled]]
         lengths = {table: self._lengths(table, judge, judge.truncation) for table in {"battles", *tables}}
-        counts = [battles, *(self.num_labelled(table) for table in tables if table in _LABELLED)]
+        counts = [battles, *(self.num_labelled(table) for table in tables if table in LABELS)]
         return TrainingRows(
             phases={
                 number: np.concatenate([repeat_to(lengths[table][0], size) for table, size in phase])

@@ -408,3 +408,5 @@ _RECORDS: dict[str, Callable[..., Any]] = {
 }
 SUFFIXES = frozenset({_PARQUET, *_RECORDS})
 """Of the files that can be read."""
+JSON_SUFFIXES = frozenset(suffix for suffix, opens in _RECORDS.items() if opens is _open_json_lines)
+"""Of those whose every row names its columns itself."""

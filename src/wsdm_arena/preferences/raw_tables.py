@@ -19,6 +19,7 @@ from wsdm_arena.preferences.raw_rows import (
     FAULT_COLUMN,
     FILE_COLUMN,
     INTERNAL_COLUMNS,
+    JSON_SUFFIXES,
     ROW_COLUMN,
     SUFFIXES,
     RawTableError,
@@ -97,7 +98,9 @@ def read_raw_tables(files: Iterable[Path]) -> pd.DataFrame:
 
 
 def check_first_rows(file: Path, required: Callable[[Sequence[str]], Sequence[str]]) -> None:
-    """Refuse a file that is no table, or lacks an obligatory column, by its first rows; it may be of any size.
+    """Refuse a file that is no table, or lacks an obligatory column, by its first rows.
+
+    JSON names the columns in every row, so rows after the first ones may have what those lack.
 
     Args:
         file: Of a known format.
@@ -113,7 +116,8 @@ def check_first_rows(file: Path, required: Callable[[Sequence[str]], Sequence[st
         return  # whoever reads it all knows more
     present = [str(column) for column in frame.columns if column not in INTERNAL_COLUMNS]
     needed = required(present)
-    if not set(needed) <= set(present):
+    has_header = file.suffix.lower() not in JSON_SUFFIXES
+    if not set(needed) <= set(present) and (has_header or len(frame) < _FIRST_ROWS):
         raise RawTableError(explain_missing(str(file), present, needed))
 
 

@@ -16,8 +16,10 @@ _REQUIRED: Mapping[str, Callable[[Sequence[str]], Sequence[str]]] = {
 
 
 def check_raw_tables(run: PlannedRun) -> list[str]:
-    """One line for each file that the selected nodes would refuse, by its first rows."""
-    return [line for name in _REQUIRED if name in run.pipeline.inputs() for line in _check(run, name)]
+    """One line for each file that the nodes which would run would refuse, by its first rows."""
+    made = {name for node in run.pipeline.nodes for name in node.outputs}
+    read = {name for node in run.nodes for name in node.inputs} - made
+    return [line for name in _REQUIRED if name in read for line in _check(run, name)]
 
 
 def _check(run: PlannedRun, name: str) -> list[str]:

@@ -158,7 +158,7 @@ def test_answers_that_were_trained_on_are_named_with_their_terms(export):
     pairs = pd.DataFrame({"pair_id": ["p"], "prompt_group": ["g"], "language": ["hi"], "source": ["lmsys"]})
     path = export(
         generation=GenerationConfig.model_validate(generation),
-        labellers={"generated_pairs": {"gemma": {"source": "package:tiny"}}},
+        labellers={"generated_labels": {"gemma": {"source": "package:tiny"}}},
         generated_pairs=pairs.assign(model_a="small_one", model_b="small_one"),
     )
     card = (path / "README.md").read_text()

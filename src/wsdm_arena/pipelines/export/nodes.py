@@ -110,7 +110,7 @@ def export_judge(
         backbone: Where its backbone comes from; for the card.
         packaged_models: Those that a backbone or an answer model may be, as the configuration describes them; for the
             card.
-        labellers: Backbones of the judges that labelled pairs, by table and judge; for the card.
+        labellers: Backbones of the judges that labelled pairs, by table of labels and judge; for the card.
         reporting: How its scores were measured; for the card.
         sources: Inputs and their licences, ``sources.yml``; for the card.
         generation: Whose models wrote the answers of generated_pairs; for the card.

@@ -15,8 +15,6 @@ from wsdm_arena.runs.source_code import CARDS
 
 GENERATED = "generated_pairs"
 """The table whose answers models of the run's own choice wrote, each with terms of its own."""
-LABELS = {"collected_labels": "collected_pairs", "generated_labels": "generated_pairs"}
-"""Tables of labels, which judges gave, by the pairs that they are about."""
 
 
 def card_writer(table: str) -> Callable[..., str]:
@@ -62,7 +60,7 @@ def label_card_writer(table: str) -> Callable[..., str]:
     """Make the node function that writes the card of a table of labels.
 
     Args:
-        table: One of :data:`LABELS`.
+        table: Its name in the catalog.
     """
 
     @result_format(CARDS)
@@ -75,7 +73,7 @@ def label_card_writer(table: str) -> Callable[..., str]:
         packaged_models: dict[str, Any],
     ) -> str:
         """Write what labels there are, which judges gave them, and the terms of those judges' models."""
-        judges = {name: BackboneConfig.model_validate(each) for name, each in labellers[LABELS[table]].items()}
+        judges = {name: BackboneConfig.model_validate(each) for name, each in labellers[table].items()}
         models = sources_of_labels(judges, _read_packages(packaged_models), sources)
         return write_data_card(
             table, frame, report=report, env=run_context.get("env"), sources=sources, model_sources=models

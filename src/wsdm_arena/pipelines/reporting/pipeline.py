@@ -4,11 +4,10 @@ from collections.abc import Iterable
 
 from kedro.pipeline import Node, Pipeline
 
-from wsdm_arena.config import RosterConfig
+from wsdm_arena.config import LABELS, RosterConfig
 from wsdm_arena.pipelines.reporting import nodes
 from wsdm_arena.pipelines.reporting.cards import (
     GENERATED,
-    LABELS,
     card_writer,
     label_card_writer,
     write_generated_pairs_card,
@@ -108,7 +107,7 @@ def _create_card(table: str) -> Node:
     if table == GENERATED:
         write = write_generated_pairs_card
         inputs |= {"generation": "params:generation", "packaged_models": "params:packaged_models"}
-    elif table in LABELS:
+    elif table in LABELS.values():
         write = label_card_writer(table)
         inputs |= {"labellers": "params:labellers", "packaged_models": "params:packaged_models"}
     return Node(write, inputs, f"{table}_card", name=f"describe_{table}")
