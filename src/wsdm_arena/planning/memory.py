@@ -48,7 +48,10 @@ def training_bytes(judge: JudgeSize, training: TrainingConfig, *, processes: int
     outside = judge.parameters - judge.num_layers * judge.layer_parameters
     gathered = reduced = 0.0
     if processes > 1:
-        in_pieces = max((GATHERED_LAYERS + 1) * judge.layer_parameters, outside + judge.layer_parameters)
+        layers = (GATHERED_LAYERS + 1) * judge.layer_parameters
+        in_pieces = max(layers, outside + judge.layer_parameters)
+        if training.language_modeling_weight:  # the embedding stays gathered for the next-token loss
+            in_pieces = layers + outside
         gathered = width * (in_pieces if training.sharding == "full" else judge.parameters)
         reduced = (width + BYTES[training.gradient_reduction_dtype]) * max(outside, judge.layer_parameters)
     of_update = longest * math.ceil(2 * training.battles_per_update / processes)
