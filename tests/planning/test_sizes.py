@@ -103,7 +103,7 @@ def test_memory_goes_where_the_settings_send_it(tmp_path: Path) -> None:
 
     assert needed() < 79 < needed(processes=1)
     assert needed(sharding="full") < needed() - 10  # the gathered weights
-    assert needed(sharding="full", language_modeling_weight=0.1) > needed(sharding="full") + 1  # the embedding stays
+    assert needed(sharding="full", language_modeling_weight=0.1) > needed(sharding="full") + 0.7  # the embedding stays
     assert needed(activation_checkpointing=False) > needed() + 50
     assert needed(max_tokens_per_micro_batch=4_300) < needed()
     assert needed(max_tokens_per_micro_batch=100) == needed(max_tokens_per_micro_batch=4_300)  # the longest sequence
